@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Constants that the loader sets before a program is verified; a change means
+ * loading the programs again. */
+#ifndef WEIR_CONFIG_H
+#define WEIR_CONFIG_H
+
+#include <linux/types.h>
+#include <stdbool.h>
+
+volatile const __u32 ticks_per_second = 250; /* the kernel's HZ, measured by the loader */
+volatile const bool recheck_existing = true; /* --existing-connections=recheck */
+volatile const bool midstream_strict = false;/* --midstream=strict */
+volatile const bool source_check = true;     /* spoofing and overlay defence */
+volatile const bool have_forward_hook = false; /* a program sees packets after translation */
+
+#endif
