@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# What the machine needs, as Debian 12 packages. Each target asks for its own.
+PACKAGES_RUN := iproute2
+PACKAGES_GENERATE := clang-19 clang-format-19 libbpf-dev linux-libc-dev protobuf-compiler
+CLANG_VERSION := 19.1.7
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ERRORLINT := github.com/polyfloyd/go-errorlint@v1.8.0
+
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+BIN := .bin
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build weir-agent and weir into .bin/
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+
+.PHONY: demo
+demo: packages-run build ## A node out of network namespaces: policies, verdicts, audit, live change (root; KEEP=1 leaves it running)
+	@go build -trimpath -o $(BIN)/weir-demo ./test/demo
+	@WEIR_BIN=$(CURDIR)/$(BIN) KEEP=$(KEEP) $(BIN)/weir-demo
+
+.PHONY: test
+test: packages-run ## All tests that fit this machine; as root also those with real programs and packets
+	go test -timeout 20m ./...
+
+.PHONY: test-race
+test-race: ## The packages with goroutines, under the race detector
+	go test -race -timeout 20m ./agent ./agent/watch ./agent/endpoint ./flows/... ./api/... ./cmd/...
+
+.PHONY: bench
+bench: ## Go benchmarks, and the cost of a packet over an empty program (root)
+	go test -run '^$$' -bench . -benchtime 2s ./policy/... ./flows
+	go test -count=1 -run 'Cost' -v ./test/packet
+
+.PHONY: generate
+generate: packages-generate ## Make the BPF objects, their Go types and the protobuf code again
+	@clang-19 --version | grep -q 'version $(CLANG_VERSION) ' || { echo "clang-19 is not $(CLANG_VERSION): the objects would differ; install that release of Debian's clang-19" >&2; exit 1; }
+	@mkdir -p $(BIN)
+	go generate ./bpf
+	go build -o $(BIN)/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
+	PATH=$(CURDIR)/$(BIN):$$PATH protoc -I api/v1 --go_out=paths=source_relative:api/v1 --go-grpc_out=paths=source_relative:api/v1 api/v1/weir.proto
+
+.PHONY: check-generate
+check-generate: generate ## Fail if the committed generated files are not what the sources make
+	@git diff --exit-code --stat -- bpf api || { echo "generated files differ from the sources: run make generate and commit" >&2; exit 1; }
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck, errorlint, clang-format
+	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt would change:" $$out >&2; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) -checks 'all,-ST1000,-ST1003,-ST1016,-ST1020,-ST1021,-ST1022' ./...
+	go run $(ERRORLINT) ./...
+	@if command -v clang-format-19 >/dev/null; then clang-format-19 --dry-run --Werror bpf/src/*.[ch]; else echo "clang-format-19 is not installed: C not checked (make packages-generate installs it)"; fi
+
+.PHONY: arm64
+arm64: ## Build everything for arm64
+	CGO_ENABLED=0 GOARCH=arm64 go build ./...
+
+.PHONY: packages-run packages-generate
+packages-run packages-generate: packages-%:
+	@missing=; for p in $(if $(filter run,$*),$(PACKAGES_RUN),$(PACKAGES_GENERATE)); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	[ -z "$$missing" ] || { echo "installing Debian packages:$$missing"; apt-get -o DPkg::Lock::Timeout=400 update -qq && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=400 install -y -qq $$missing >/dev/null; }
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf $(BIN)

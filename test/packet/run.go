@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package packet
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/weirnet/weir/bpf"
+)
+
+// Hook names one of the programs.
+type Hook uint8
+
+const (
+	FromPod Hook = iota // what the pod sends: egress
+	ToPod               // what the pod receives: ingress
+)
+
+func (h Hook) String() string {
+	if h == FromPod {
+		return "from_pod"
+	}
+	return "to_pod"
+}
+
+// Direction is the direction of the packets at the hook.
+func (h Hook) Direction() bpf.WeirDirection {
+	if h == FromPod {
+		return bpf.WeirDirectionDIR_EGRESS
+	}
+	return bpf.WeirDirectionDIR_INGRESS
+}
+
+// Context is what the kernel tells a program beside the bytes.
+type Context struct {
+	Ifindex uint32 // the host veth; must be a Link of the Machine
+	Ingress uint32 // where the packet came in; 0: sent by the node itself
+	GSOSegs uint32 // 0: not a GSO packet
+	Linear  uint32 // bytes in the linear part, from Linux 6.19; 0: all
+}
+
+// What the programs return.
+const (
+	returnPass uint32 = 0xffffffff // TCX_NEXT, TC_ACT_UNSPEC
+	returnDrop uint32 = 2          // TC_ACT_SHOT
+)
+
+// Offsets in struct __sk_buff (linux/bpf.h), and its size. A test run rejects
+// a context in which any other field is set.
+const (
+	offsetIngress = 36
+	offsetIfindex = 40
+	offsetDataEnd = 80
+	offsetGSOSegs = 164
+	sizeContext   = 192
+)
+
+// Run runs a hook once on a frame. An error means that the run itself failed;
+// Result.Check tells whether what it did is consistent.
+func (m *Machine) Run(hook Hook, frame []byte, c Context) (Result, error) {
+	r := Result{Hook: hook, Context: c, Frame: frame, Started: monotonic()}
+	program := m.objects.FromPod
+	if hook == ToPod {
+		program = m.objects.ToPod
+	}
+	context := c.bytes()
+	err := m.space.inside(func() error {
+		var err error
+		r.Returned, err = program.Run(&ebpf.RunOptions{Data: frame, Context: context, Repeat: 1})
+		return err
+	})
+	if err != nil {
+		return r, fmt.Errorf("run %s on %d bytes: %w", hook, len(frame), err)
+	}
+	r.Ended = monotonic()
+	now, err := m.totals()
+	if err != nil {
+		return r, err
+	}
+	r.Counted = grown(m.seen.counters, now.counters)
+	r.Dropped = grown(m.seen.drops, now.drops)
+	for ring := range r.Rings {
+		r.Rings[ring].Emitted = now.rings[ring].Emitted - m.seen.rings[ring].Emitted
+		r.Rings[ring].Lost = now.rings[ring].Lost - m.seen.rings[ring].Lost
+	}
+	m.seen = now
+	return r, m.readEvents(&r)
+}
+
+// RunPacket is Run on the frame of p.
+func (m *Machine) RunPacket(hook Hook, p Packet, c Context) (Result, error) {
+	frame, err := p.Frame()
+	if err != nil {
+		return Result{}, err
+	}
+	return m.Run(hook, frame, c)
+}
+
+func (m *Machine) readEvents(r *Result) error {
+	var errs [2]error
+	for ring := range r.Events {
+		r.Events[ring], errs[ring] = m.drain(bpf.WeirRing(ring))
+	}
+	return errors.Join(errs[:]...)
+}
+
+func (c Context) bytes() []byte {
+	b := make([]byte, sizeContext)
+	binary.NativeEndian.PutUint32(b[offsetIngress:], c.Ingress)
+	binary.NativeEndian.PutUint32(b[offsetIfindex:], c.Ifindex)
+	binary.NativeEndian.PutUint32(b[offsetDataEnd:], c.Linear)
+	binary.NativeEndian.PutUint32(b[offsetGSOSegs:], c.GSOSegs)
+	return b
+}
+
+// monotonic is CLOCK_MONOTONIC in ns, the clock of events.
+func monotonic() uint64 {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		return 0
+	}
+	return uint64(t.Nano())
+}
