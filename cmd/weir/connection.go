@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/weirnet/weir/api/client"
+)
+
+// dial connects to the agent. Its errors, and those of the calls that follow,
+// say what to do.
+func (s *session) dial(ctx context.Context) (*client.Client, error) {
+	options := client.Defaults()
+	options.Socket = s.socket
+	options.ConnectTimeout = s.timeout
+	return client.Dial(ctx, options)
+}
+
+// call runs one request within the timeout. A hint says what to do if the
+// agent does not find what was asked for.
+func (s *session) call(ctx context.Context, hint string, request func(context.Context, *client.Client) error) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	agent, err := s.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer agent.Close()
+	return advise(request(ctx, agent), hint)
+}
+
+// advise adds what to do to the agent's own sentence; package client has done
+// so where no agent answered.
+func advise(err error, hint string) error {
+	var told *client.CallError
+	if !errors.As(err, &told) {
+		return err
+	}
+	switch told.Code {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Unimplemented, codes.Canceled:
+		return err
+	case codes.NotFound:
+		if hint == "" {
+			return err
+		}
+		return fmt.Errorf("%w; %s", err, hint)
+	case codes.InvalidArgument:
+		return fmt.Errorf("weir-agent does not take the request: %w; --help tells what each flag takes", err)
+	case codes.PermissionDenied, codes.Unauthenticated:
+		return fmt.Errorf("weir-agent refuses access: %w; run this as root", err)
+	case codes.FailedPrecondition:
+		return fmt.Errorf("weir-agent cannot answer yet: %w; the command status tells why", err)
+	case codes.ResourceExhausted:
+		return fmt.Errorf("the answer is too large: %w; narrow it, e.g. with -n", err)
+	}
+	return fmt.Errorf("weir-agent failed: %w; its log tells more", err)
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A second interrupt ends the process even if the first is not heeded.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, process{
+		name:     os.Args[0],
+		out:      os.Stdout,
+		err:      os.Stderr,
+		getenv:   os.Getenv,
+		now:      time.Now,
+		location: time.Local,
+		terminal: isTerminal(os.Stdout),
+	}, os.Args[1:]))
+}
+
+// isTerminal takes any character device for one: colour sent to /dev/null
+// harms nobody, and pipes and files are not character devices.
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

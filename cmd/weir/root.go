@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirnet/weir/cmd/weir/output"
+)
+
+const (
+	exitDone        = 0
+	exitError       = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+const (
+	defaultSocket  = "/run/weir/agent.sock"
+	defaultTimeout = 10 * time.Second
+)
+
+// process is what a command takes from the process that it runs in.
+type process struct {
+	name     string // argv[0]
+	out, err io.Writer
+	getenv   func(string) string
+	now      func() time.Time
+	location *time.Location
+	terminal bool // out is one
+}
+
+// session is a process with the flags that all commands have.
+type session struct {
+	process
+	socket  string
+	timeout time.Duration
+}
+
+// usageError is a mistake on the command line; its exit code is 2.
+type usageError struct {
+	cause   error
+	command string // whose --help tells more
+}
+
+func (e *usageError) Error() string { return e.cause.Error() }
+func (e *usageError) Unwrap() error { return e.cause }
+
+// run executes the command line and returns the exit code.
+func run(ctx context.Context, p process, args []string) int {
+	root := newRoot(&session{process: p})
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	var usage *usageError
+	switch {
+	case err == nil:
+		return exitDone
+	case ctx.Err() != nil:
+		return exitInterrupted
+	case errors.As(err, &usage):
+		// Joined errors stand on a line each.
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			p.complain("%s", output.Escape(line))
+		}
+		fmt.Fprintf(p.err, "see: %s --help\n", usage.command)
+		return exitUsage
+	}
+	p.complain("%s", output.Escape(err.Error()))
+	return exitError
+}
+
+// complain writes a line to standard error under the name of the program.
+func (p *process) complain(format string, args ...any) {
+	fmt.Fprintf(p.err, "%s: %s\n", programName(p.name), fmt.Sprintf(format, args...))
+}
+
+// programName is what a user types: kubectl finds kubectl-weir as "kubectl weir".
+func programName(argv0 string) string {
+	base := strings.TrimSuffix(filepath.Base(argv0), ".exe")
+	if plugin, found := strings.CutPrefix(base, "kubectl-"); found {
+		return "kubectl " + plugin
+	}
+	return "weir"
+}
+
+func newRoot(s *session) *cobra.Command {
+	name := programName(s.name)
+	root := &cobra.Command{
+		Use:   "weir",
+		Short: "Shows what the weir agent of this node sees and enforces",
+		Long: `Shows what the weir agent of this node sees and enforces.
+
+The agent is reached on its Unix socket, which only root may open.
+
+Exit codes: 0 done (a denial that is shown is an answer, not an error),
+1 error, 2 wrong usage, 130 interrupted.`,
+		Example: examples(name,
+			"observe -f                          # flows as they come",
+			"observe --verdict denied -n shop    # what was denied in a namespace",
+			"explain shop/web shop/db --port 5432",
+			"status"),
+		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: name},
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		Args:              noSuchCommand,
+
+		SuggestionsMinimumDistance: 2,
+
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetOut(s.out)
+	root.SetErr(s.err)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return wrong(c, err) })
+
+	socket := defaultSocket
+	if named := s.getenv("WEIR_SOCKET"); named != "" {
+		socket = named
+	}
+	flags := root.PersistentFlags()
+	flags.StringVar(&s.socket, "socket", socket, "Unix socket of the agent; also by WEIR_SOCKET")
+	flags.DurationVar(&s.timeout, "timeout", defaultTimeout, "how long to wait for an answer of the agent")
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return s.check(c) }
+
+	root.AddCommand(
+		newObserve(s, name),
+		newExplain(s, name),
+		newStatus(s, name),
+		newEndpoints(s, name),
+		newPolicy(s, name),
+		newVersion(s, name),
+	)
+	return root
+}
+
+func (s *session) check(c *cobra.Command) error {
+	var problems []error
+	if s.timeout <= 0 {
+		problems = append(problems, fmt.Errorf("--timeout %s is not above 0", s.timeout))
+	}
+	if s.socket == "" {
+		problems = append(problems, errors.New("--socket is empty; the default is "+defaultSocket))
+	}
+	if len(problems) > 0 {
+		return wrong(c, errors.Join(problems...))
+	}
+	return nil
+}
+
+// style has colour on a terminal that wants it (https://no-color.org).
+func (s *session) style() output.Style {
+	return output.Style{
+		Color:    s.terminal && s.getenv("NO_COLOR") == "" && s.getenv("TERM") != "dumb",
+		Location: s.location,
+	}
+}
+
+func wrong(c *cobra.Command, cause error) error {
+	return &usageError{cause: cause, command: c.CommandPath()}
+}
+
+// positional makes a mistake in the number of arguments a usage error.
+func positional(check cobra.PositionalArgs, want string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if check(c, args) != nil {
+			return wrong(c, fmt.Errorf("%s takes %s, got %d", c.Name(), want, len(args)))
+		}
+		return nil
+	}
+}
+
+func noSuchCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	said := fmt.Sprintf("there is no command %q", args[0])
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		said += "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return wrong(c, errors.New(said))
+}
+
+// examples is a block of command lines for --help.
+func examples(name string, lines ...string) string {
+	var b strings.Builder
+	for i, line := range lines {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString("  " + name + " " + line)
+	}
+	return b.String()
+}
