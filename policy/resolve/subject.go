@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package resolve
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/weirnet/weir/policy"
+)
+
+// subject is a pod of this node that policies may select: not in the host's
+// network, not terminal. It may have no address yet.
+type subject struct {
+	pod  *pod
+	ns   *namespace
+	sets [2]*Set // by direction; nil: not isolated
+	told bool
+	uid  string // as told
+}
+
+func (e *Engine) setSubject(p *pod) {
+	key := p.object.ObjectKey
+	s := e.subjects[key]
+	if s == nil {
+		s = &subject{pod: p, ns: e.namespace(key.Namespace)}
+		if s.ns.subjects == nil {
+			s.ns.subjects = map[string]*subject{}
+		}
+		s.ns.subjects[key.Name] = s
+		e.subjects[key] = s
+	}
+	e.staleSubjects[s] = struct{}{}
+}
+
+func (e *Engine) deleteSubject(key policy.ObjectKey, d *Delta) {
+	s := e.subjects[key]
+	if s == nil {
+		return
+	}
+	delete(e.subjects, key)
+	delete(e.staleSubjects, s)
+	delete(s.ns.subjects, key.Name)
+	e.forgetNamespace(s.ns)
+	for _, set := range s.sets {
+		e.sets.release(set)
+	}
+	d.GoneSubjects = append(d.GoneSubjects, key)
+}
+
+// settleSubjects finds the sets of every subject whose pod or policies changed.
+func (e *Engine) settleSubjects(d *Delta) {
+	stale := slices.SortedFunc(maps.Keys(e.staleSubjects), func(a, b *subject) int {
+		return compareKeys(a.pod.object.ObjectKey, b.pod.object.ObjectKey)
+	})
+	clear(e.staleSubjects)
+	for _, s := range stale {
+		sets := e.setsOf(s)
+		if s.told && sets == s.sets && s.uid == s.pod.object.UID {
+			continue
+		}
+		for _, dir := range policy.Directions {
+			e.sets.hold(sets[dir])
+			e.sets.release(s.sets[dir])
+		}
+		s.sets, s.told, s.uid = sets, true, s.pod.object.UID
+		d.Subjects = append(d.Subjects, s.change())
+	}
+}
+
+func (e *Engine) setsOf(s *subject) (sets [2]*Set) {
+	versions := selecting(s.ns, s.pod.object)
+	for _, dir := range policy.Directions {
+		var sections []*section
+		for _, v := range versions {
+			if v.policy.Isolates[dir] {
+				sections = append(sections, e.sets.section(v, dir))
+			}
+		}
+		sets[dir] = e.sets.intern(dir, sections, sortedPorts(s.pod.object.Ports), &e.terms)
+	}
+	return sets
+}
+
+// selecting returns the policies of ns that select p, by name.
+func selecting(ns *namespace, p *policy.Pod) []*version {
+	if ns == nil || p.HostNetwork || p.Terminal {
+		return nil
+	}
+	var versions []*version
+	for _, v := range ns.policies {
+		if v.policy.Subjects.Matches(p.Labels) {
+			versions = append(versions, v)
+		}
+	}
+	slices.SortFunc(versions, func(a, b *version) int { return strings.Compare(a.policy.Name, b.policy.Name) })
+	return versions
+}
+
+func (s *subject) change() SubjectChange {
+	c := SubjectChange{Pod: s.pod.object.ObjectKey, UID: s.uid}
+	if set := s.sets[policy.Ingress]; set != nil {
+		c.Ingress = set.ID
+	}
+	if set := s.sets[policy.Egress]; set != nil {
+		c.Egress = set.ID
+	}
+	return c
+}
+
+func compareKeys(a, b policy.ObjectKey) int {
+	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+}
