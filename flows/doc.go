@@ -4,6 +4,6 @@
 // reader set: decode, enrich with names, bounded store, filter. Records are
 // compact structs; protos are built in package api/server alone.
 //
-// decode.go may import package bpf (the generated types); nothing else here
-// imports weir's packages other than policy (for the names of things).
+// It may import packages policy (for the names of things) and bpf (for the
+// event and its enums), and nothing else of weir.
 package flows

@@ -899,6 +899,7 @@ func (x *Flow) GetInterface() string {
 }
 
 // Fields that are set must all match; a list matches if any of its values does.
+// The address of a Service before translation counts as a destination.
 type FlowFilter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "namespace/name" or "name", as source or destination.
@@ -1001,11 +1002,12 @@ type WatchRequest struct {
 	Filter *FlowFilter            `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
 	Follow bool                   `protobuf:"varint,2,opt,name=follow,proto3" json:"follow,omitempty"`
 	// At most this many of the kept flows, the newest; 0: all of them, unless
-	// follow is set: then none.
+	// follow is set and since is not: then none.
 	Last uint32 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
 	// Not before.
 	Since *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
-	// Flows after this sequence of the agent run named run_id.
+	// Flows after this sequence of the agent run named run_id, in place of last.
+	// Another run than the agent's: as if both were not set.
 	AfterSequence uint64 `protobuf:"varint,5,opt,name=after_sequence,json=afterSequence,proto3" json:"after_sequence,omitempty"`
 	RunId         string `protobuf:"bytes,6,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1090,7 +1092,11 @@ type WatchResponse struct {
 	// Told when it changes, and on the first response.
 	Loss *Loss `protobuf:"bytes,2,opt,name=loss,proto3" json:"loss,omitempty"`
 	// Identifies one run of an agent; sequences of another run do not compare.
-	RunId         string `protobuf:"bytes,3,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	RunId string `protobuf:"bytes,3,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// The reader has been served up to this sequence, what its filter left out
+	// included; after_sequence of a request that resumes. The first response
+	// comes at once, with or without flows.
+	Sequence      uint64 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1146,12 +1152,20 @@ func (x *WatchResponse) GetRunId() string {
 	return ""
 }
 
+func (x *WatchResponse) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
 // What this reader did not see, since it began.
 type Loss struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Events that the kernel could not hand over, the ring being full.
 	Kernel uint64 `protobuf:"varint,1,opt,name=kernel,proto3" json:"kernel,omitempty"`
-	// Flows that this reader was too slow for.
+	// Flows that this reader was too slow for, or came back too late for; its
+	// filter was not asked about them.
 	Reader        uint64 `protobuf:"varint,2,opt,name=reader,proto3" json:"reader,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1271,9 +1285,14 @@ func (x *ListRequest) GetPageToken() string {
 }
 
 type ListResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Flows         []*Flow                `protobuf:"bytes,1,rep,name=flows,proto3" json:"flows,omitempty"`
-	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Flows []*Flow                `protobuf:"bytes,1,rep,name=flows,proto3" json:"flows,omitempty"`
+	// Empty on the last page. The listing ends at what was the newest flow when
+	// its first page was asked for.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Flows that were overwritten between the last page and this one; the
+	// filter was not asked about them.
+	Missed        uint64 `protobuf:"varint,3,opt,name=missed,proto3" json:"missed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1320,6 +1339,13 @@ func (x *ListResponse) GetNextPageToken() string {
 		return x.NextPageToken
 	}
 	return ""
+}
+
+func (x *ListResponse) GetMissed() uint64 {
+	if x != nil {
+		return x.Missed
+	}
+	return 0
 }
 
 type ListPoliciesRequest struct {
@@ -2974,11 +3000,12 @@ const file_weir_proto_rawDesc = "" +
 	"\x04last\x18\x03 \x01(\rR\x04last\x120\n" +
 	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12%\n" +
 	"\x0eafter_sequence\x18\x05 \x01(\x04R\rafterSequence\x12\x15\n" +
-	"\x06run_id\x18\x06 \x01(\tR\x05runId\"n\n" +
+	"\x06run_id\x18\x06 \x01(\tR\x05runId\"\x8a\x01\n" +
 	"\rWatchResponse\x12#\n" +
 	"\x05flows\x18\x01 \x03(\v2\r.weir.v1.FlowR\x05flows\x12!\n" +
 	"\x04loss\x18\x02 \x01(\v2\r.weir.v1.LossR\x04loss\x12\x15\n" +
-	"\x06run_id\x18\x03 \x01(\tR\x05runId\"6\n" +
+	"\x06run_id\x18\x03 \x01(\tR\x05runId\x12\x1a\n" +
+	"\bsequence\x18\x04 \x01(\x04R\bsequence\"6\n" +
 	"\x04Loss\x12\x16\n" +
 	"\x06kernel\x18\x01 \x01(\x04R\x06kernel\x12\x16\n" +
 	"\x06reader\x18\x02 \x01(\x04R\x06reader\"\xa8\x01\n" +
@@ -2987,10 +3014,11 @@ const file_weir_proto_rawDesc = "" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tR\tpageToken\"[\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\"s\n" +
 	"\fListResponse\x12#\n" +
 	"\x05flows\x18\x01 \x03(\v2\r.weir.v1.FlowR\x05flows\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"3\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x16\n" +
+	"\x06missed\x18\x03 \x01(\x04R\x06missed\"3\n" +
 	"\x13ListPoliciesRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\"C\n" +
 	"\x14ListPoliciesResponse\x12+\n" +

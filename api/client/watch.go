@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	weirv1 "github.com/weirnet/weir/api/v1"
+)
+
+// Update is one thing that WatchReconnect tells. Exactly one field is set.
+type Update struct {
+	// Response as the agent sent it, except that its Loss counts from the
+	// beginning of the whole watch, over all connections.
+	Response *weirv1.WatchResponse
+	// Lost: the agent went away. Told once, however many attempts fail.
+	Lost *Lost
+	// Restored: it is back.
+	Restored *Restored
+}
+
+// Lost says why the agent went away, and when the first attempt to find it
+// again is made.
+type Lost struct {
+	Err     error
+	RetryIn time.Duration
+}
+
+// Restored says how long the agent was away, and whether it is another run of
+// it. The same run goes on where it left off; of another run all flows that it
+// kept are told. What happened while no agent ran was seen by nobody.
+type Restored struct {
+	After  time.Duration
+	NewRun bool
+}
+
+// WatchReconnect watches flows as req asks. With Follow, an agent that goes
+// away is told and looked for until it is back or ctx ends; only the first
+// connection must succeed. The sequence ends after an error, and without one
+// when a watch that does not follow is through. The end of ctx is an error
+// that errors.Is knows as context.Canceled or context.DeadlineExceeded.
+func (c *Client) WatchReconnect(ctx context.Context, req *weirv1.WatchRequest) iter.Seq2[Update, error] {
+	return func(yield func(Update, error) bool) {
+		w := &watch{client: c, request: proto.CloneOf(req), yield: yield}
+		if err := w.run(ctx); err != nil && !w.stopped {
+			yield(Update{}, err)
+		}
+	}
+}
+
+// watch is one WatchReconnect from its beginning to its end.
+type watch struct {
+	client  *Client
+	request *weirv1.WatchRequest
+	yield   func(Update, error) bool
+	stopped bool // the caller has left the loop
+
+	runID    string
+	sequence uint64
+	lostAt   time.Time // zero: connected, or never was
+	// Losses of the connections before this one, and of this one.
+	before, now lossCount
+}
+
+type lossCount struct{ kernel, reader uint64 }
+
+var errStopped = errors.New("the reader has left")
+
+// run returns nil when the watch is through.
+func (w *watch) run(ctx context.Context) error {
+	wait := w.client.options.BackoffMin
+	for {
+		told, err := w.connection(ctx)
+		switch {
+		case err == nil && !w.request.Follow, w.stopped:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !w.request.Follow, w.runID == "", err != nil && !retryable(err):
+			return err
+		}
+		if told {
+			wait = w.client.options.BackoffMin
+		}
+		if !w.lost(err, wait) {
+			return nil
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
+		wait = min(2*wait, w.client.options.BackoffMax)
+	}
+}
+
+// connection watches over one connection, and reports whether the agent said
+// anything. nil: the agent ended the stream in good order.
+func (w *watch) connection(ctx context.Context) (told bool, err error) {
+	if err := w.client.probe(ctx); err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w.client.conn.ResetConnectBackoff()
+	stream, err := w.client.Flows.Watch(ctx, w.resumed())
+	if err != nil {
+		return false, err
+	}
+	for {
+		response, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return told, nil
+		}
+		if err != nil {
+			return told, err
+		}
+		if !w.tell(response) {
+			return true, errStopped
+		}
+		told = true
+	}
+}
+
+// resumed is the request that goes on where the last connection ended. To
+// another run of the agent it says: everything that you kept, since all of it
+// came after what was seen.
+func (w *watch) resumed() *weirv1.WatchRequest {
+	if w.runID == "" {
+		return w.request
+	}
+	r := proto.CloneOf(w.request)
+	r.RunId, r.AfterSequence, r.Last = w.runID, w.sequence, 0
+	if r.Since == nil {
+		r.Since = &timestamppb.Timestamp{}
+	}
+	return r
+}
+
+// tell hands a response on, after the news that the agent is back.
+func (w *watch) tell(r *weirv1.WatchResponse) bool {
+	if !w.lostAt.IsZero() {
+		back := &Restored{After: time.Since(w.lostAt), NewRun: r.RunId != w.runID}
+		w.lostAt = time.Time{}
+		w.before.kernel += w.now.kernel
+		w.before.reader += w.now.reader
+		w.now = lossCount{}
+		if !w.give(Update{Restored: back}) {
+			return false
+		}
+	}
+	w.runID, w.sequence = r.RunId, r.Sequence
+	if r.Loss != nil {
+		w.now = lossCount{kernel: r.Loss.Kernel, reader: r.Loss.Reader}
+		r.Loss.Kernel += w.before.kernel
+		r.Loss.Reader += w.before.reader
+	}
+	return w.give(Update{Response: r})
+}
+
+// lost tells of the loss, the first time.
+func (w *watch) lost(err error, wait time.Duration) bool {
+	if !w.lostAt.IsZero() {
+		return true
+	}
+	if err == nil {
+		err = errors.New("weir-agent ended the watch")
+	}
+	w.lostAt = time.Now()
+	return w.give(Update{Lost: &Lost{Err: err, RetryIn: wait}})
+}
+
+func (w *watch) give(u Update) bool {
+	w.stopped = !w.yield(u, nil)
+	return !w.stopped
+}
+
+// retryable: the agent is away or on its way out. Another answer (a filter
+// that it does not take) would be the same next time.
+func retryable(err error) bool {
+	var call *CallError
+	if !errors.As(err, &call) {
+		return !errors.Is(err, context.Canceled)
+	}
+	return status.Code(err) == codes.Unavailable
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+
+	weirv1 "github.com/weirnet/weir/api/v1"
+	"github.com/weirnet/weir/policy"
+)
+
+type policyService struct {
+	weirv1.UnimplementedPoliciesServer
+	policies  PolicyReader
+	explainer Explainer
+}
+
+// List implements weirv1.PoliciesServer; by namespace and name.
+func (s *policyService) List(ctx context.Context, req *weirv1.ListPoliciesRequest) (*weirv1.ListPoliciesResponse, error) {
+	states, err := s.policies.Policies(ctx, req.GetNamespace())
+	if err != nil {
+		return nil, err
+	}
+	states = slices.SortedFunc(slices.Values(states), func(a, b PolicyState) int {
+		return a.Key.Compare(b.Key)
+	})
+	return &weirv1.ListPoliciesResponse{Policies: each(states, policyProto)}, nil
+}
+
+// Get implements weirv1.PoliciesServer.
+func (s *policyService) Get(ctx context.Context, req *weirv1.GetPolicyRequest) (*weirv1.GetPolicyResponse, error) {
+	key := policy.ObjectKey{Namespace: req.GetNamespace(), Name: req.GetName()}
+	if key.Namespace == "" || key.Name == "" {
+		return nil, invalid("a policy is named by namespace and name, not %q and %q", key.Namespace, key.Name)
+	}
+	state, err := s.policies.Policy(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return &weirv1.GetPolicyResponse{Policy: policyProto(state)}, nil
+}
+
+// Explain implements weirv1.PoliciesServer.
+func (s *policyService) Explain(ctx context.Context, req *weirv1.ExplainRequest) (*weirv1.ExplainResponse, error) {
+	q, err := question(req)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := s.explainer.Explain(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return explanationProto(answer), nil
+}
+
+func question(req *weirv1.ExplainRequest) (q Question, err error) {
+	if q.Source, err = end("source", req.GetSource()); err != nil {
+		return q, err
+	}
+	if q.Destination, err = end("destination", req.GetDestination()); err != nil {
+		return q, err
+	}
+	if n := req.GetProtocol(); n == 0 || n > math.MaxUint8 {
+		return q, invalid("protocol: %d is not an IANA protocol number of 1 to 255, e.g. 6 for TCP", n)
+	}
+	if n := req.GetPort(); n > math.MaxUint16 {
+		return q, invalid("port: %d is not a port (0 to 65535)", n)
+	}
+	q.Protocol, q.Port = policy.Protocol(req.GetProtocol()), uint16(req.GetPort())
+	return q, nil
+}
+
+// end reads "namespace/name" or an address.
+func end(field, text string) (End, error) {
+	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
+		return End{Addr: addr.Unmap()}, nil
+	}
+	if _, err := netip.ParsePrefix(text); err == nil {
+		return End{}, invalid("%s: %q is a block; a flow has one address at each end", field, text)
+	}
+	namespace, name, both := strings.Cut(text, "/")
+	if !both || namespace == "" || name == "" || strings.Contains(name, "/") {
+		return End{}, invalid(`%s: %q is not "namespace/name" of a pod, nor an address`, field, text)
+	}
+	return End{Pod: policy.ObjectKey{Namespace: namespace, Name: name}}, nil
+}

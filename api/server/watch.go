@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	weirv1 "github.com/weirnet/weir/api/v1"
+	"github.com/weirnet/weir/flows"
+)
+
+const (
+	// batchFlows and batchBytes bound one response of Watch.
+	batchFlows = 256
+	batchBytes = 1 << 20
+	// batchDelay lies between two responses that are not full: the first flow
+	// after a quiet time is told at once, those that follow come together.
+	batchDelay = 50 * time.Millisecond
+	// lossPoll is how often a reader to whom no flow comes is told of losses.
+	lossPoll = time.Second
+)
+
+type flowService struct {
+	weirv1.UnimplementedFlowsServer
+	store      *flows.Store
+	kernelLost func() uint64
+	node       string
+	runID      string
+	stopping   <-chan struct{}
+}
+
+// Watch implements weirv1.FlowsServer.
+func (s *flowService) Watch(req *weirv1.WatchRequest, stream grpc.ServerStreamingServer[weirv1.WatchResponse]) error {
+	filter, err := compileFilter(req.GetFilter(), req.GetSince())
+	if err != nil {
+		return err
+	}
+	after, until, err := s.span(req, filter)
+	if err != nil {
+		return err
+	}
+	w := &watcher{
+		service:      s,
+		send:         stream.Send,
+		subscription: s.store.Subscribe(filter, after),
+		until:        until,
+		follow:       req.GetFollow(),
+		kernelBase:   s.kernelLost(),
+		batch:        make([]*flows.Flow, 0, batchFlows),
+	}
+	defer w.subscription.Close()
+	return w.run(stream.Context())
+}
+
+// span says after which flow a watch begins, and at which it ends (0: none).
+func (s *flowService) span(req *weirv1.WatchRequest, filter *flows.Filter) (after, until uint64, err error) {
+	oldest, newest := s.store.Bounds()
+	if !req.GetFollow() {
+		until = newest
+	}
+	switch {
+	case req.GetRunId() == "" && req.GetAfterSequence() != 0:
+		return 0, 0, invalid("after_sequence: needs run_id, the run of the agent that gave the sequence")
+	case req.GetRunId() == s.runID:
+		after = req.GetAfterSequence()
+		if after > newest {
+			return 0, 0, invalid("after_sequence: %d is beyond the newest flow of this run, %d", after, newest)
+		}
+	case req.GetLast() > 0:
+		after = s.store.LastMatching(filter, int(req.GetLast()))
+	case req.GetFollow() && req.GetSince() == nil:
+		after = newest
+	default:
+		after = oldest - 1
+	}
+	return after, until, nil
+}
+
+func compileFilter(f *weirv1.FlowFilter, since *timestamppb.Timestamp) (*flows.Filter, error) {
+	spec, specErr := filterSpec(f, since)
+	filter, err := flows.Compile(spec)
+	if err := errors.Join(specErr, err); err != nil {
+		return nil, invalid("%s", err)
+	}
+	return filter, nil
+}
+
+// watcher is one call of Watch.
+type watcher struct {
+	service      *flowService
+	send         func(*weirv1.WatchResponse) error
+	subscription *flows.Subscription
+	until        uint64
+	follow       bool
+	kernelBase   uint64
+	batch        []*flows.Flow
+
+	said      bool // a response has been sent
+	sequence  uint64
+	kernel    uint64
+	reader    uint64
+	lastBatch time.Time
+}
+
+func (w *watcher) run(ctx context.Context) error {
+	poll := time.NewTicker(lossPoll)
+	defer poll.Stop()
+	for {
+		batch, done := w.subscription.Read(w.batch[:0], batchFlows, w.until)
+		if err := w.tell(batch); err != nil {
+			return err
+		}
+		clear(batch) // a reader that sleeps keeps no flow alive
+		if !done {
+			continue
+		}
+		if !w.follow {
+			return nil
+		}
+		if err := w.wait(ctx, poll.C); err != nil {
+			return err
+		}
+	}
+}
+
+// wait returns when there may be something to tell.
+func (w *watcher) wait(ctx context.Context, poll <-chan time.Time) error {
+	select {
+	case <-w.subscription.Ready():
+	case <-poll:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-w.service.stopping:
+		return errStopping
+	}
+	rest := batchDelay - time.Since(w.lastBatch)
+	if rest <= 0 {
+		return nil
+	}
+	hold := time.NewTimer(rest)
+	defer hold.Stop()
+	select {
+	case <-hold.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-w.service.stopping:
+		return errStopping
+	}
+}
+
+var errStopping = status.Error(codes.Unavailable, "weir-agent is stopping")
+
+// tell sends a batch, in parts where it is heavy, and what the reader has to
+// know besides. Nothing new is not told.
+func (w *watcher) tell(batch []*flows.Flow) error {
+	response := &weirv1.WatchResponse{}
+	size := 0
+	for _, f := range batch {
+		p := flowProto(f, w.service.node)
+		response.Flows = append(response.Flows, p)
+		if size += proto.Size(p); size < batchBytes {
+			continue
+		}
+		if err := w.finish(response, f.Sequence); err != nil {
+			return err
+		}
+		response, size = &weirv1.WatchResponse{}, 0
+	}
+	cursor := w.subscription.Cursor()
+	if len(response.Flows) > 0 || w.news(cursor) {
+		return w.finish(response, cursor)
+	}
+	return nil
+}
+
+// news: something to tell without a flow. The sequence is told once the filter
+// has left out a good part of the store, else a reader that comes back would
+// be counted as having missed it.
+func (w *watcher) news(cursor uint64) bool {
+	return !w.said || w.lossChanged() || cursor-w.sequence > uint64(w.service.store.Capacity()/4)
+}
+
+func (w *watcher) lossChanged() bool {
+	return w.said && (w.kernelLost() != w.kernel || w.subscription.Missed() != w.reader)
+}
+
+func (w *watcher) kernelLost() uint64 {
+	// A count below the base: the counters began anew with other programs.
+	if now := w.service.kernelLost(); now > w.kernelBase {
+		return now - w.kernelBase
+	}
+	return 0
+}
+
+// finish sends a response with all that goes beside the flows.
+func (w *watcher) finish(r *weirv1.WatchResponse, sequence uint64) error {
+	r.RunId = w.service.runID
+	r.Sequence = sequence
+	if !w.said || w.lossChanged() {
+		w.kernel, w.reader = w.kernelLost(), w.subscription.Missed()
+		r.Loss = &weirv1.Loss{Kernel: w.kernel, Reader: w.reader}
+	}
+	w.said, w.sequence, w.lastBatch = true, sequence, time.Now()
+	return w.send(r)
+}
