@@ -13,6 +13,8 @@ ERRORLINT := github.com/polyfloyd/go-errorlint@v1.8.0
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 BIN := .bin
+# One setting for builds and tests, so that they share a build cache.
+export CGO_ENABLED ?= 0
 
 .PHONY: help
 help: ## List the targets
@@ -20,11 +22,11 @@ help: ## List the targets
 
 .PHONY: build
 build: ## Build weir-agent and weir into .bin/
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+	go build -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
 
 .PHONY: demo
 demo: packages-run build ## A node out of network namespaces: policies, verdicts, audit, live change (root; KEEP=1 leaves it running)
-	@go build -trimpath -o $(BIN)/weir-demo ./test/demo
+	@go build -o $(BIN)/weir-demo ./test/demo
 	@WEIR_BIN=$(CURDIR)/$(BIN) KEEP=$(KEEP) $(BIN)/weir-demo
 
 .PHONY: test
@@ -33,7 +35,7 @@ test: packages-run ## All tests that fit this machine; as root also those with r
 
 .PHONY: test-race
 test-race: ## The packages with goroutines, under the race detector
-	go test -race -timeout 20m ./agent ./agent/watch ./agent/endpoint ./flows/... ./api/... ./cmd/...
+	CGO_ENABLED=1 go test -race -timeout 20m ./agent ./agent/watch ./agent/endpoint ./flows/... ./api/... ./cmd/...
 
 .PHONY: bench
 bench: ## Go benchmarks, and the cost of a packet over an empty program (root)
@@ -62,7 +64,7 @@ lint: ## gofmt, go vet, staticcheck, errorlint, clang-format
 
 .PHONY: arm64
 arm64: ## Build everything for arm64
-	CGO_ENABLED=0 GOARCH=arm64 go build ./...
+	GOARCH=arm64 go build ./...
 
 .PHONY: packages-run packages-generate
 packages-run packages-generate: packages-%:

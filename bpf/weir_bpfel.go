@@ -315,12 +315,13 @@ const (
 	WeirMapPeers           = "peers"
 	WeirMapRings           = "rings"
 	WeirMapRows            = "rows"
+	WeirMapScratch         = "scratch"
 	WeirMapTranslated      = "translated"
 	WeirMapTunnels         = "tunnels"
 	WeirProgFromPod        = "from_pod"
 	WeirProgToPod          = "to_pod"
-	WeirVarBridgedIngress  = "bridged_ingress"
 	WeirVarExports         = "exports"
+	WeirVarHaveConntrack   = "have_conntrack"
 	WeirVarHaveForwardHook = "have_forward_hook"
 	WeirVarMidstreamStrict = "midstream_strict"
 	WeirVarRecheckExisting = "recheck_existing"
@@ -395,6 +396,7 @@ type WeirMapSpecs struct {
 	Peers         *ebpf.MapSpec `ebpf:"peers"`
 	Rings         *ebpf.MapSpec `ebpf:"rings"`
 	Rows          *ebpf.MapSpec `ebpf:"rows"`
+	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
 	Translated    *ebpf.MapSpec `ebpf:"translated"`
 	Tunnels       *ebpf.MapSpec `ebpf:"tunnels"`
 }
@@ -403,8 +405,8 @@ type WeirMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type WeirVariableSpecs struct {
-	BridgedIngress  *ebpf.VariableSpec `ebpf:"bridged_ingress"`
 	Exports         *ebpf.VariableSpec `ebpf:"exports"`
+	HaveConntrack   *ebpf.VariableSpec `ebpf:"have_conntrack"`
 	HaveForwardHook *ebpf.VariableSpec `ebpf:"have_forward_hook"`
 	MidstreamStrict *ebpf.VariableSpec `ebpf:"midstream_strict"`
 	RecheckExisting *ebpf.VariableSpec `ebpf:"recheck_existing"`
@@ -449,6 +451,7 @@ type WeirMaps struct {
 	Peers         *ebpf.Map `ebpf:"peers"`
 	Rings         *ebpf.Map `ebpf:"rings"`
 	Rows          *ebpf.Map `ebpf:"rows"`
+	Scratch       *ebpf.Map `ebpf:"scratch"`
 	Translated    *ebpf.Map `ebpf:"translated"`
 	Tunnels       *ebpf.Map `ebpf:"tunnels"`
 }
@@ -472,6 +475,7 @@ func (m *WeirMaps) Close() error {
 		m.Peers,
 		m.Rings,
 		m.Rows,
+		m.Scratch,
 		m.Translated,
 		m.Tunnels,
 	)
@@ -481,8 +485,8 @@ func (m *WeirMaps) Close() error {
 //
 // It can be passed to LoadWeirObjects or ebpf.CollectionSpec.LoadAndAssign.
 type WeirVariables struct {
-	BridgedIngress  *ebpf.Variable `ebpf:"bridged_ingress"`
 	Exports         *ebpf.Variable `ebpf:"exports"`
+	HaveConntrack   *ebpf.Variable `ebpf:"have_conntrack"`
 	HaveForwardHook *ebpf.Variable `ebpf:"have_forward_hook"`
 	MidstreamStrict *ebpf.Variable `ebpf:"midstream_strict"`
 	RecheckExisting *ebpf.Variable `ebpf:"recheck_existing"`

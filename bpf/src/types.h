@@ -96,7 +96,7 @@ enum peer_flag {
 };
 
 enum flow_flag {
-	FLOW_ANSWERED = 1,  /* a packet came from the side that did not begin */
+	FLOW_ANSWERED = 1,  /* the side that did not begin has sent, and the one that began too */
 	FLOW_MIDSTREAM = 2, /* taken up in the middle */
 	FLOW_DEFERRED = 4,  /* decided after translation, under another tuple */
 	FLOW_TOMBSTONE = 8, /* cut: its packets are denied, and never taken for mid-stream */

@@ -140,6 +140,9 @@ func (c chance) block() *policy.Block {
 
 func (c chance) port() policy.Port {
 	p := policy.Port{Protocol: c.protocol()}
+	if c.rarely() {
+		p.Protocol = pick(c, []policy.Protocol{0, policy.ICMP}) // without ports: matches nothing
+	}
 	switch c.IntN(4) {
 	case 0:
 		p.Last = 65535

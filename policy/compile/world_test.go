@@ -126,7 +126,7 @@ func (w *world) judge(subject *policy.Pod, pk packet) answer {
 func (w *world) holders(addr netip.Addr) []*policy.Pod {
 	var holders []*policy.Pod
 	for _, p := range w.pods {
-		if !p.Terminal && slices.Contains(p.IPs, addr) {
+		if !addr.IsLinkLocalUnicast() && !p.Terminal && !p.HostNetwork && slices.Contains(p.IPs, addr) {
 			holders = append(holders, p)
 		}
 	}
@@ -148,7 +148,7 @@ func (w *world) ruleAllows(p *policy.Policy, r policy.Rule, subject *policy.Pod,
 }
 
 func portMatches(p policy.Port, pk packet, destination []*policy.Pod) bool {
-	if p.Protocol != pk.protocol || p.Protocol == 0 {
+	if p.Protocol != pk.protocol || p.Protocol == policy.ICMP || p.Protocol == 0 {
 		return false
 	}
 	if p.Name == "" {
@@ -156,7 +156,7 @@ func portMatches(p policy.Port, pk packet, destination []*policy.Pod) bool {
 	}
 	want := policy.NamedPort{Name: p.Name, Protocol: p.Protocol, Number: pk.port}
 	for _, pod := range destination {
-		if pod.HostNetwork || !slices.Contains(pod.Ports, want) {
+		if !slices.Contains(pod.Ports, want) {
 			return false
 		}
 	}
@@ -171,7 +171,7 @@ func (w *world) peerMatches(p *policy.Policy, peer policy.Peer, addr netip.Addr,
 		return false
 	}
 	for _, h := range holders {
-		if h.HostNetwork || peer.Pods != nil && !peer.Pods.Matches(h.Labels) {
+		if peer.Pods != nil && !peer.Pods.Matches(h.Labels) {
 			return false
 		}
 		ns, known := w.namespaces[h.Namespace]

@@ -46,10 +46,16 @@ type Delta struct {
 	Prefixes []PrefixChange
 	// Subjects: local pods whose sets are new.
 	Subjects []SubjectChange
-	// MoveEpoch: an address left or changed a non-zero class. (The data path
-	// moves the epoch by itself where an endpoint gets another set or mode.)
+	// MoveEpoch: an address left or changed a non-zero class, and lost by it
+	// something that a rule may have allowed. One that only gains terms, as
+	// when a pod takes an address of a block, cuts nothing: rules only allow.
+	// (The data path moves the epoch by itself where an endpoint gets another
+	// set or mode.)
 	MoveEpoch bool
-	// Gone after the flip: nothing refers to these any more.
+	// Gone after the flip: nothing refers to these any more. An address or
+	// prefix here has the class that its lookup gives without it, by Peers or
+	// Prefixes of this delta or an earlier one, so its deletion changes no
+	// verdict, in any order.
 	GoneSubjects []policy.ObjectKey
 	GonePeers    []netip.Addr
 	GonePrefixes []netip.Prefix

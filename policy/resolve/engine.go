@@ -24,10 +24,6 @@ type Engine struct {
 	prefixes prefixTree
 	sets     setTable
 
-	// hostProfile is that of every pod in the host's network: no selector
-	// matches it, and it carries no named port.
-	hostProfile *profile
-
 	staleSubjects  map[*subject]struct{}
 	staleProfiles  []*profile
 	staleAddresses []*address
@@ -38,7 +34,7 @@ type Engine struct {
 // New returns an engine for the node of that name without any object. Every id
 // that it gives is above marks, those of an earlier run.
 func New(node string, marks Marks) *Engine {
-	e := &Engine{
+	return &Engine{
 		node:          node,
 		namespaces:    map[string]*namespace{},
 		pods:          map[policy.ObjectKey]*pod{},
@@ -48,11 +44,9 @@ func New(node string, marks Marks) *Engine {
 		terms:         newTermTable(),
 		classes:       newClassTable(marks.Class),
 		sets:          newSetTable(marks.Set, marks.Rule),
-		hostProfile:   &profile{},
+		prefixes:      newPrefixTree(),
 		staleSubjects: map[*subject]struct{}{},
 	}
-	e.prefixes = newPrefixTree()
-	return e
 }
 
 // Marks returns the highest ids given so far.

@@ -19,7 +19,7 @@ func TestDeltas(t *testing.T) {
 		{"pod that no term sees", web, "pod a/x 10.0.0.2 app=x there", ""},
 		{"pod of a known term", web, "pod a/c 10.0.0.2 app=c there", "10.0.0.2=1"},
 		{"dual stack", web, "pod a/c 10.0.0.2,2001:db8::2 app=c there", "10.0.0.2=1 2001:db8::2=1"},
-		{"IPv4 in IPv6 form is IPv4", web, "pod a/c 0::ffff:10.0.0.2 app=c there", "10.0.0.2=1"},
+		{"IPv4 in IPv6 form is IPv4", web, "pod a/c ::ffff:10.0.0.2 app=c there", "10.0.0.2=1"},
 		{"pod goes", web + "pod a/c 10.0.0.2 app=c there", "-pod a/c", "10.0.0.2=0 epoch"},
 		{"pod ends", web + "pod a/c 10.0.0.2 app=c there", "pod a/c 10.0.0.2 app=c there done", "10.0.0.2=0 epoch"},
 		{"pod loses its address", web + "pod a/c 10.0.0.2 app=c there", "pod a/c app=c there", "10.0.0.2=0 epoch"},
@@ -68,7 +68,8 @@ func TestDeltas(t *testing.T) {
 
 		{"address in two pods", web + "pod a/c 10.0.0.2 app=c there", "pod a/d 10.0.0.2 app=d there", "10.0.0.2=0 epoch"},
 		{"and in one again", web + "pod a/c 10.0.0.2 app=c there; pod a/d 10.0.0.2 app=d there", "-pod a/d", "10.0.0.2=1"},
-		{"and of the host", web + "pod a/c 10.0.0.2 app=c there", "pod a/d 10.0.0.2 there host", "10.0.0.2=0 epoch"},
+		{"and of the host", web + "pod a/c 10.0.0.2 app=c there", "pod a/d 10.0.0.2 there host", ""},
+		{"link-local address is nobody's", web, "pod a/c fe80::1 app=c there", ""},
 		{"reuse in one batch", web + "pod a/c 10.0.0.2 app=c there", "-pod a/c; pod a/d 10.0.0.2 app=c there", ""},
 		{"reuse by another class", web + "pod a/c 10.0.0.2 app=c there", "-pod a/c; pod a/d 10.0.0.2 app=d there", "10.0.0.2=0 epoch"},
 

@@ -51,15 +51,13 @@ func (e *Engine) deletePod(key policy.ObjectKey, d *Delta) {
 
 // join makes p the holder of its addresses.
 func (e *Engine) join(p *pod) {
-	ips := cleanAddrs(p.object.IPs)
-	if p.object.Terminal || len(ips) == 0 {
+	// A link-local address is the same on every link, so it is nobody's: only
+	// blocks inside fe80::/10 speak of it.
+	ips := slices.DeleteFunc(cleanAddrs(p.object.IPs), linkLocal.Contains)
+	if p.object.Terminal || p.object.HostNetwork || len(ips) == 0 {
 		return
 	}
-	if p.object.HostNetwork {
-		p.profile = e.hostProfile
-	} else {
-		e.joinProfile(p)
-	}
+	e.joinProfile(p)
 	p.addresses = make([]*address, len(ips))
 	for i, ip := range ips {
 		a := e.address(ip)
@@ -75,10 +73,10 @@ func (e *Engine) leave(p *pod) {
 		e.markAddress(a)
 	}
 	p.addresses = nil
-	if p.profile != nil && p.profile != e.hostProfile {
+	if p.profile != nil {
 		e.leaveProfile(p)
+		p.profile = nil
 	}
-	p.profile = nil
 }
 
 // cleanAddrs returns the distinct valid addresses in their plain form: IPv4 is

@@ -86,6 +86,8 @@ func scriptPod(key policy.ObjectKey, words []string) *policy.Pod {
 	p := &policy.Pod{ObjectKey: key, UID: "1", Labels: labelsOf(words), Node: "here"}
 	for _, word := range words {
 		name, number, isPort := strings.Cut(word, ":")
+		first, _, _ := strings.Cut(word, ",")
+		_, notAddr := netip.ParseAddr(first)
 		switch {
 		case word == "there":
 			p.Node = word
@@ -95,7 +97,7 @@ func scriptPod(key policy.ObjectKey, words []string) *policy.Pod {
 			p.Terminal = true
 		case name == "uid":
 			p.UID = number
-		case word[0] >= '0' && word[0] <= '9':
+		case notAddr == nil:
 			p.IPs = addrs(word)
 		case isPort:
 			p.Ports = append(p.Ports, policy.NamedPort{Name: name, Protocol: policy.TCP, Number: number16(number)})

@@ -111,10 +111,12 @@ func (s *section) take(t *term, names []portName, tt *termTable) TermID {
 	return t.id
 }
 
-// matchable reports whether a packet or a pod can meet p: numbers begin at 1,
-// except for the whole protocol.
+// matchable reports whether a packet or a pod can meet p: its protocol has
+// ports, and numbers begin at 1, except for the whole protocol.
 func matchable(p policy.Port) bool {
-	if p.Protocol == 0 {
+	switch p.Protocol {
+	case policy.TCP, policy.UDP, policy.SCTP:
+	default:
 		return false
 	}
 	return p.Name != "" || p.First == 0 && p.Last == 65535 || p.First > 0 && p.First <= p.Last
@@ -123,7 +125,7 @@ func matchable(p policy.Port) bool {
 func ruleNames(r policy.Rule) []portName {
 	var names []portName
 	for _, p := range r.Ports {
-		if p.Name != "" && p.Protocol != 0 {
+		if p.Name != "" && matchable(p) {
 			names = append(names, portName{p.Name, p.Protocol})
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	vnetns "github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // Namespace is a named network namespace that this process made.
@@ -44,7 +45,7 @@ func newNamespace(name string) (*Namespace, error) {
 	if err := vnetns.Set(home); err != nil {
 		return nil, fmt.Errorf("return from network namespace %s: %w", name, err)
 	}
-	link, err := netlink.NewHandleAt(handle)
+	link, err := netlink.NewHandleAt(handle, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("netlink in %s: %w", name, err)
 	}

@@ -10,7 +10,7 @@
 //
 // Runs go through BPF_PROG_TEST_RUN. What that cannot make is left to real
 // packets: VLAN tags that the device has taken off already, and frames whose
-// linear part is shorter than the headers (on kernels before 6.19).
+// linear part is shorter than the headers.
 //
 // It needs root, and it is for tests: it may import every package of weir
 // except agent and cmd.

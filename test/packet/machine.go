@@ -68,6 +68,7 @@ func (m *Machine) load() error {
 		bpf.WeirVarMidstreamStrict: o.MidstreamStrict,
 		bpf.WeirVarSourceCheck:     o.SourceCheck,
 		bpf.WeirVarHaveForwardHook: o.ForwardHook,
+		bpf.WeirVarHaveConntrack:   o.Conntrack,
 	} {
 		variable := spec.Variables[name]
 		if variable == nil {

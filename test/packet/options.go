@@ -16,6 +16,7 @@ type Options struct {
 	MidstreamStrict bool
 	SourceCheck     bool
 	ForwardHook     bool
+	Conntrack       bool // bpf.ConntrackLookup must have returned nil
 
 	Flows     uint32 // entries of flows
 	Spill     uint32 // entries of flows_spill

@@ -70,6 +70,7 @@ func (p Packet) Frame() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("packet %s > %s: %w", p.src, p.dst, err)
 	}
+	frame = frame[:14+4*len(p.tags)+len(network)] // gopacket fills up to 60 bytes
 	for _, change := range p.mangle {
 		frame = change(frame)
 	}
@@ -115,7 +116,8 @@ func (p Packet) To(dst netip.Addr) Packet { p.dst = dst; return p }
 // Options adds words (4 bytes each, at most 10) of IPv4 options.
 func (p Packet) Options(words int) Packet { p.options = words; return p }
 
-// Pad appends n zero bytes to layer 4.
+// Pad appends n zero bytes to layer 4; a length or checksum inside layer 4
+// stays what it was.
 func (p Packet) Pad(n int) Packet {
 	p.segment = append(slices.Clone(p.segment), make([]byte, n)...)
 	return p

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -21,9 +20,9 @@ type Result struct {
 	Returned uint32
 	Counted  map[Counter]Amount
 	Dropped  map[bpf.WeirDropKey]Amount
-	Events   [2][]bpf.WeirEvent    // by enum ring
-	Rings    [2]bpf.WeirRingStats  // by enum ring
-	Started  uint64                // ns of CLOCK_MONOTONIC
+	Events   [2][]bpf.WeirEvent   // by enum ring
+	Rings    [2]bpf.WeirRingStats // by enum ring
+	Started  uint64               // ns of CLOCK_MONOTONIC
 	Ended    uint64
 }
 
@@ -69,11 +68,11 @@ func (r Result) Event() (bpf.WeirEvent, bool) {
 // of the event; a denial's event of kind "new" is not shown, as the rate limit
 // may hold it back.
 func (r Result) String() string {
-	words := []string{verdictName(r.Verdict()), reasonName(r.Reason())}
+	words := []string{bpf.VerdictName(r.Verdict()), bpf.ReasonName(r.Reason())}
 	for _, e := range slices.Concat(r.Events[0], r.Events[1]) {
 		kind := bpf.WeirEventKind(e.Kind)
 		if r.Passed() || kind != bpf.WeirEventKindEVENT_NEW {
-			words = append(words, kindName(kind))
+			words = append(words, bpf.EventKindName(kind))
 		}
 	}
 	return strings.Join(words, " ")
@@ -117,7 +116,7 @@ func (r Result) checkCounted() error {
 			return fmt.Errorf("counted %+v, not %+v", amount, want)
 		}
 		if refusal := cell.Reason >= bpf.WeirReasonREASON_NO_RULE; !r.Passed() != refusal && r.Verdict() != bpf.WeirVerdictVERDICT_AUDITED {
-			return fmt.Errorf("%s for the reason %s", verdictName(r.Verdict()), reasonName(cell.Reason))
+			return fmt.Errorf("%s for the reason %s", bpf.VerdictName(r.Verdict()), bpf.ReasonName(cell.Reason))
 		}
 	}
 	return nil
@@ -134,14 +133,14 @@ func (r Result) checkDropped() error {
 		if want := r.amount(); amount != want {
 			return fmt.Errorf("drops grew by %+v, not %+v", amount, want)
 		}
-		if key.Ifindex != r.Context.Ifindex || key.Pad != 0 {
-			return fmt.Errorf("drops of %+v for a packet of ifindex %d", key, r.Context.Ifindex)
+		if key.Ifindex != r.Context.Ifindex || bpf.WeirDirection(key.Direction) != r.Hook.Direction() || key.Pad != 0 {
+			return fmt.Errorf("drops of %+v for a packet of ifindex %d at %s", key, r.Context.Ifindex, r.Hook)
 		}
 		if denied := bpf.WeirVerdict(key.Verdict) == bpf.WeirVerdictVERDICT_DENIED; denied == r.Passed() {
-			return fmt.Errorf("drops of %s for a packet that was %s", verdictName(bpf.WeirVerdict(key.Verdict)), verdictName(r.Verdict()))
+			return fmt.Errorf("drops of %s for a packet that was %s", bpf.VerdictName(bpf.WeirVerdict(key.Verdict)), bpf.VerdictName(r.Verdict()))
 		}
 		if reason := bpf.WeirReason(key.Reason); !r.Passed() && reason != r.Reason() {
-			return fmt.Errorf("drops for %s, counted for %s", reasonName(reason), reasonName(r.Reason()))
+			return fmt.Errorf("drops for %s, counted for %s", bpf.ReasonName(reason), bpf.ReasonName(r.Reason()))
 		}
 	}
 	return nil
@@ -155,13 +154,13 @@ func (r Result) checkEvent(ring bpf.WeirRing, e bpf.WeirEvent) error {
 		}
 	}
 	verdict := bpf.WeirVerdict(e.Verdict)
-	say(ring == bpf.WeirRingRING_ALLOWED != (verdict == bpf.WeirVerdictVERDICT_ALLOWED), "%s in ring %d", verdictName(verdict), ring)
-	say(verdict != r.Verdict(), "says %s, the packet was %s", verdictName(verdict), verdictName(r.Verdict()))
+	say(ring == bpf.WeirRingRING_ALLOWED != (verdict == bpf.WeirVerdictVERDICT_ALLOWED), "%s in ring %d", bpf.VerdictName(verdict), ring)
+	say(verdict != r.Verdict(), "says %s, the packet was %s", bpf.VerdictName(verdict), bpf.VerdictName(r.Verdict()))
 	say(e.Time < r.Started || e.Time > r.Ended, "time %d is not within the run, %d to %d", e.Time, r.Started, r.Ended)
 	say(e.Ifindex != r.Context.Ifindex, "ifindex %d, not %d", e.Ifindex, r.Context.Ifindex)
 	say(uint64(e.Length) != uint64(len(r.Frame)-r.networkOffset()), "length %d of a frame of %d", e.Length, len(r.Frame))
 	say(e.Pad != [2]uint8{} || e.Pad2 != 0, "padding is not zero")
-	say(verdict != bpf.WeirVerdictVERDICT_ALLOWED && bpf.WeirReason(e.Reason) < bpf.WeirReasonREASON_NO_RULE, "%s for %s", verdictName(verdict), reasonName(bpf.WeirReason(e.Reason)))
+	say(verdict != bpf.WeirVerdictVERDICT_ALLOWED && bpf.WeirReason(e.Reason) < bpf.WeirReasonREASON_NO_RULE, "%s for %s", bpf.VerdictName(verdict), bpf.ReasonName(bpf.WeirReason(e.Reason)))
 	say(e.Kind < 1 || e.Kind > 3, "kind %d", e.Kind)
 	return errors.Join(errs...)
 }
@@ -171,23 +170,18 @@ func (r Result) amount() Amount {
 	return Amount{Packets: max(1, uint64(r.Context.GSOSegs)), Bytes: uint64(len(r.Frame) - r.networkOffset())}
 }
 
-// networkOffset is where layer 3 begins: behind at most two VLAN tags.
+// networkOffset is where layer 3 begins: behind at most two VLAN tags, and at
+// the end of a frame that ends within them.
 func (r Result) networkOffset() int {
 	offset := 14
 	for range 2 {
-		if len(r.Frame) < offset+4 {
-			break
-		}
 		kind := binary.BigEndian.Uint16(r.Frame[offset-2:])
 		if kind != 0x8100 && kind != 0x88a8 {
 			break
 		}
-		offset += 4
+		if offset += 4; offset > len(r.Frame) {
+			return len(r.Frame)
+		}
 	}
 	return offset
-}
-
-// Keys of Dropped in a stable order, for messages.
-func (r Result) drops() []bpf.WeirDropKey {
-	return slices.SortedFunc(maps.Keys(r.Dropped), func(a, b bpf.WeirDropKey) int { return int(a.Reason) - int(b.Reason) })
 }

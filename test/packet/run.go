@@ -41,8 +41,15 @@ type Context struct {
 	Ifindex uint32 // the host veth; must be a Link of the Machine
 	Ingress uint32 // where the packet came in; 0: sent by the node itself
 	GSOSegs uint32 // 0: not a GSO packet
-	Linear  uint32 // bytes in the linear part, from Linux 6.19; 0: all
 }
+
+// ErrShort is for frames that the kernel's test run does not take: without a
+// byte behind the Ethernet header, and on newer kernels also IP packets without
+// their whole fixed header.
+var ErrShort = errors.New("the frame is too short for a test run")
+
+// longestRefused is an Ethernet and an IPv6 header.
+const longestRefused = 14 + 40
 
 // What the programs return.
 const (
@@ -55,7 +62,6 @@ const (
 const (
 	offsetIngress = 36
 	offsetIfindex = 40
-	offsetDataEnd = 80
 	offsetGSOSegs = 164
 	sizeContext   = 192
 )
@@ -64,18 +70,9 @@ const (
 // Result.Check tells whether what it did is consistent.
 func (m *Machine) Run(hook Hook, frame []byte, c Context) (Result, error) {
 	r := Result{Hook: hook, Context: c, Frame: frame, Started: monotonic()}
-	program := m.objects.FromPod
-	if hook == ToPod {
-		program = m.objects.ToPod
-	}
-	context := c.bytes()
-	err := m.space.inside(func() error {
-		var err error
-		r.Returned, err = program.Run(&ebpf.RunOptions{Data: frame, Context: context, Repeat: 1})
-		return err
-	})
-	if err != nil {
-		return r, fmt.Errorf("run %s on %d bytes: %w", hook, len(frame), err)
+	var err error
+	if r.Returned, err = m.execute(hook, frame, c); err != nil {
+		return r, err
 	}
 	r.Ended = monotonic()
 	now, err := m.totals()
@@ -90,6 +87,30 @@ func (m *Machine) Run(hook Hook, frame []byte, c Context) (Result, error) {
 	}
 	m.seen = now
 	return r, m.readEvents(&r)
+}
+
+// execute runs a hook and reads nothing of what it did.
+func (m *Machine) execute(hook Hook, frame []byte, c Context) (uint32, error) {
+	var returned uint32
+	err := m.space.inside(func() error {
+		var err error
+		returned, err = m.program(hook).Run(&ebpf.RunOptions{Data: frame, Context: c.bytes(), Repeat: 1})
+		return err
+	})
+	if errors.Is(err, unix.EINVAL) && len(frame) < longestRefused {
+		err = errors.Join(ErrShort, err)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("run %s on %d bytes: %w", hook, len(frame), err)
+	}
+	return returned, nil
+}
+
+func (m *Machine) program(hook Hook) *ebpf.Program {
+	if hook == ToPod {
+		return m.objects.ToPod
+	}
+	return m.objects.FromPod
 }
 
 // RunPacket is Run on the frame of p.
@@ -113,7 +134,6 @@ func (c Context) bytes() []byte {
 	b := make([]byte, sizeContext)
 	binary.NativeEndian.PutUint32(b[offsetIngress:], c.Ingress)
 	binary.NativeEndian.PutUint32(b[offsetIfindex:], c.Ifindex)
-	binary.NativeEndian.PutUint32(b[offsetDataEnd:], c.Linear)
 	binary.NativeEndian.PutUint32(b[offsetGSOSegs:], c.GSOSegs)
 	return b
 }

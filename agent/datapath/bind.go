@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/weirnet/weir/bpf"
+	"github.com/weirnet/weir/policy"
+	"github.com/weirnet/weir/policy/compile"
+)
+
+// Binding says which pod is behind a host veth.
+type Binding struct {
+	Ifindex int
+	Ifname  string // for messages
+	Pod     policy.ObjectKey
+	UID     string // empty: not known; the name alone tells
+	// Addrs are all addresses that the pod may send from.
+	Addrs []netip.Addr
+	// Mode holds once the pod's sets are known; until then it is
+	// Options.Unready. MODE_NOT_READY and MODE_NOT_READY_OPEN hold at once.
+	Mode bpf.WeirMode
+	// Forwards: the pod may send what it did not originate (EP_FORWARDS).
+	Forwards bool
+}
+
+// Bind tells the programs of a veth's pod, and then attaches them to it. Bound
+// again, it takes the new content; addresses that the new content lacks are
+// taken away.
+//
+// An address that belongs to another veth that still exists stays there, and
+// is reported as *ConflictError; a program that cannot be attached as
+// *AttachError. The rest of the binding holds.
+func (d *Datapath) Bind(b Binding) error {
+	if b.Ifindex <= loopback {
+		return fmt.Errorf("bind %s/%s: interface %d cannot be a pod's", b.Pod.Namespace, b.Pod.Name, b.Ifindex)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if slot, ok := d.departed[b.Ifindex]; ok {
+		// The kernel gave the number again before the sweep came by: flows
+		// of the last owner must not be taken for the new one's.
+		if err := d.forgetFlows(b.Ifindex); err != nil {
+			return err
+		}
+		d.slots.put(slot)
+		delete(d.departed, b.Ifindex)
+	}
+	bound, err := d.prepare(b)
+	if err != nil {
+		return err
+	}
+	conflicts, err := d.claim(b)
+	if err != nil {
+		return errors.Join(err, conflicts)
+	}
+	lost, err := d.release(b.Ifindex, addressSet(b.Addrs))
+	if err != nil {
+		return errors.Join(err, conflicts)
+	}
+	d.bindings[b.Ifindex] = bound
+	moved, err := d.refresh(b.Ifindex, bound)
+	// Flows from an address that is no longer the pod's pass no source check
+	// until they are judged again.
+	if err == nil && (moved || lost) {
+		err = d.moveEpoch()
+	}
+	if err != nil {
+		return errors.Join(err, conflicts)
+	}
+	return errors.Join(conflicts, d.attach(bound))
+}
+
+// prepare finds the slot, and checks that there is room for all.
+func (d *Datapath) prepare(b Binding) (*binding, error) {
+	b.Addrs = slices.Clone(b.Addrs)
+	bound := &binding{Binding: b}
+	fresh := 0
+	for _, a := range b.Addrs {
+		if _, ok := d.tables.local[a.Unmap()]; !ok {
+			fresh++
+		}
+	}
+	endpoints := len(d.tables.endpoints)
+	if _, ok := d.tables.endpoints[uint32(b.Ifindex)]; !ok {
+		endpoints++
+	}
+	err := errors.Join(d.room(bpf.WeirMapLocalIps, len(d.tables.local)+fresh), d.room(bpf.WeirMapEndpoints, endpoints))
+	if err != nil {
+		return nil, err
+	}
+	if old := d.bindings[b.Ifindex]; old != nil {
+		bound.slot = old.slot
+		return bound, nil
+	}
+	if r, ok := d.recovered[b.Ifindex]; ok && r.value.Slot >= firstSlot && r.value.Slot < d.opts.Sizes.slots() {
+		bound.slot = r.value.Slot
+		if !sameVeth(r, b.Addrs) { // another veth has the number by now
+			return bound, d.forgetFlows(b.Ifindex)
+		}
+		return bound, nil
+	}
+	slot, ok := d.slots.get()
+	if !ok {
+		size := d.opts.Sizes.slots()
+		return nil, &FullError{Map: bpf.WeirMapFlowLimit, Size: size, Need: size + 1, Option: optionOf(bpf.WeirMapFlowLimit)}
+	}
+	bound.slot = slot
+	if err := d.grantShare(slot); err != nil {
+		d.slots.put(slot)
+		return nil, err
+	}
+	return bound, nil
+}
+
+// grantShare lets a slot without entries make its share of them.
+func (d *Datapath) grantShare(slot uint32) error {
+	var used uint64
+	if err := d.maps[bpf.WeirMapFlowUsage].Lookup(slot, &used); err != nil {
+		return fmt.Errorf("read flow usage: %w", err)
+	}
+	limit := used + d.opts.Sizes.share(d.opts.ExpectedPods)
+	if err := d.maps[bpf.WeirMapFlowLimit].Put(slot, limit); err != nil {
+		return fmt.Errorf("write flow limit: %w", err)
+	}
+	return nil
+}
+
+// claim makes the binding's addresses the veth's. The first error is the
+// conflicts, the second a failure to write.
+func (d *Datapath) claim(b Binding) (conflicts, failure error) {
+	var keys []bpf.WeirAddress
+	var owners []uint32
+	for _, a := range b.Addrs {
+		a = a.Unmap()
+		owner, taken := d.tables.local[a]
+		switch {
+		case taken && int(owner) == b.Ifindex:
+		case taken && linkExists(int(owner)):
+			conflicts = errors.Join(conflicts, &ConflictError{Addr: a, Ifindex: b.Ifindex, With: int(owner)})
+		default:
+			keys, owners = append(keys, addressKey(a)), append(owners, uint32(b.Ifindex))
+		}
+	}
+	if len(keys) > 0 {
+		n, err := d.store.Put(bpf.WeirMapLocalIps, keys, owners)
+		for _, k := range keys[:n] {
+			d.tables.local[addressOf(k)] = uint32(b.Ifindex)
+		}
+		if err != nil {
+			return conflicts, d.asFull(bpf.WeirMapLocalIps, len(d.tables.local)+1, err)
+		}
+	}
+	return conflicts, nil
+}
+
+func addressSet(addrs []netip.Addr) map[netip.Addr]bool {
+	set := make(map[netip.Addr]bool, len(addrs))
+	for _, a := range addrs {
+		set[a.Unmap()] = true
+	}
+	return set
+}
+
+// release takes a veth's addresses away, but for those wanted, and reports
+// whether there were any.
+func (d *Datapath) release(ifindex int, wanted map[netip.Addr]bool) (bool, error) {
+	var keys []bpf.WeirAddress
+	for a, owner := range d.tables.local {
+		if int(owner) == ifindex && !wanted[a] {
+			keys = append(keys, addressKey(a))
+		}
+	}
+	if len(keys) == 0 {
+		return false, nil
+	}
+	if _, err := d.store.Remove(bpf.WeirMapLocalIps, keys); err != nil {
+		return false, err
+	}
+	for _, k := range keys {
+		delete(d.tables.local, addressOf(k))
+	}
+	return true, nil
+}
+
+// refresh writes the endpoint as it has to be by now.
+func (d *Datapath) refresh(ifindex int, b *binding) (bool, error) {
+	value := d.endpointOf(b)
+	moved, err := d.putEndpoint(ifindex, value)
+	if err == nil {
+		b.value = value
+	}
+	return moved, err
+}
+
+func (d *Datapath) endpointOf(b *binding) bpf.WeirEndpoint {
+	value := bpf.WeirEndpoint{Slot: b.slot, Mode: uint8(d.opts.Unready)}
+	if unready(b.Mode) {
+		value.Mode = uint8(b.Mode)
+	}
+	if sets, ok := d.subjects[b.Pod]; ok && sameUID(sets.UID, b.UID) {
+		value.SetIngress, value.SetEgress = uint32(sets.Ingress), uint32(sets.Egress)
+		value.Mode = uint8(b.Mode)
+		value.Flags = anyFlags(sets)
+	} else if old, ok := d.inherited(b); ok {
+		value.SetIngress, value.SetEgress, value.Mode = old.SetIngress, old.SetEgress, old.Mode
+		value.Flags = old.Flags &^ uint8(bpf.WeirEndpointFlagEP_FORWARDS)
+		if !unready(bpf.WeirMode(old.Mode)) {
+			value.Mode = uint8(b.Mode)
+		}
+	}
+	if b.Forwards {
+		value.Flags |= uint8(bpf.WeirEndpointFlagEP_FORWARDS)
+	}
+	return value
+}
+
+// inherited is what the run before gave this veth, which holds until this run
+// knows better.
+func (d *Datapath) inherited(b *binding) (bpf.WeirEndpoint, bool) {
+	r, ok := d.recovered[b.Ifindex]
+	if !ok || d.finished || !d.pins.reused {
+		return bpf.WeirEndpoint{}, false
+	}
+	return r.value, sameVeth(r, b.Addrs)
+}
+
+// sameVeth: it is the same pod if an address of it is the same.
+func sameVeth(r Recovered, addrs []netip.Addr) bool {
+	return slices.ContainsFunc(addrs, func(a netip.Addr) bool { return slices.Contains(r.Addrs, a.Unmap()) })
+}
+
+func unready(m bpf.WeirMode) bool {
+	return m != bpf.WeirModeMODE_ENFORCE && m != bpf.WeirModeMODE_AUDIT
+}
+
+// sameUID: a pod deleted and made again under its name is another one.
+func sameUID(a, b string) bool { return a == b || a == "" || b == "" }
+
+func anyFlags(s compile.SubjectSets) uint8 {
+	var flags bpf.WeirEndpointFlag
+	if s.IngressAny {
+		flags |= bpf.WeirEndpointFlagEP_INGRESS_ANY
+	}
+	if s.EgressAny {
+		flags |= bpf.WeirEndpointFlagEP_EGRESS_ANY
+	}
+	return uint8(flags)
+}
+
+// attach puts the programs in place. Before Finish, programs of the run before
+// stay: they use tables that are complete.
+func (d *Datapath) attach(b *binding) error {
+	var errs []error
+	for _, hook := range hooks {
+		if !d.finished && d.attachedBefore(b.Ifindex, hook) {
+			continue
+		}
+		if err := d.hook.Attach(b.Ifindex, hook, d.pair(hook)); err != nil {
+			errs = append(errs, &AttachError{Ifindex: b.Ifindex, Ifname: b.Ifname, Hook: hook, Err: err})
+		} else if d.other != nil {
+			errs = append(errs, d.other.Detach(b.Ifindex, hook))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (d *Datapath) attachedBefore(ifindex int, hook Hook) bool {
+	for _, a := range []attacher{d.hook, d.other} {
+		if a == nil {
+			continue
+		}
+		if p, err := a.Position(ifindex, hook); err == nil && p.Attached {
+			return true
+		}
+	}
+	return false
+}
+
+// Unbind takes the programs from a veth, if it still exists, and forgets it.
+// Its flows are deleted by the next Sweep.
+func (d *Datapath) Unbind(ifindex int) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b, bound := d.bindings[ifindex]
+	_, left := d.recovered[ifindex]
+	if !bound && !left {
+		return fmt.Errorf("unbind interface %d: %w", ifindex, ErrNotBound)
+	}
+	slot := d.recovered[ifindex].value.Slot
+	if bound {
+		slot = b.slot
+	}
+	return d.forget(ifindex, slot)
+}
+
+func (d *Datapath) forget(ifindex int, slot uint32) error {
+	if err := d.detach(ifindex); err != nil {
+		return err
+	}
+	if _, ok := d.tables.endpoints[uint32(ifindex)]; ok {
+		if _, err := d.store.Remove(bpf.WeirMapEndpoints, []uint32{uint32(ifindex)}); err != nil {
+			return err
+		}
+		delete(d.tables.endpoints, uint32(ifindex))
+	}
+	if _, err := d.release(ifindex, nil); err != nil {
+		return err
+	}
+	delete(d.bindings, ifindex)
+	delete(d.recovered, ifindex)
+	d.departed[ifindex] = slot
+	return nil
+}
+
+func (d *Datapath) detach(ifindex int) error {
+	var errs []error
+	for _, hook := range hooks {
+		errs = append(errs, d.hook.Detach(ifindex, hook))
+		if d.other != nil {
+			errs = append(errs, d.other.Detach(ifindex, hook))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("unbind interface %d: %w", ifindex, err)
+	}
+	return nil
+}
+
+// SetMode changes the mode of every veth of a pod, and has its live flows
+// judged again.
+func (d *Datapath) SetMode(pod policy.ObjectKey, mode bpf.WeirMode) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	found, moved := false, false
+	for ifindex, b := range d.bindings {
+		if b.Pod != pod {
+			continue
+		}
+		found = true
+		b.Mode = mode
+		again, err := d.refresh(ifindex, b)
+		if err != nil {
+			return err
+		}
+		moved = moved || again
+	}
+	if !found {
+		return fmt.Errorf("set the mode of %s/%s: %w", pod.Namespace, pod.Name, ErrNotBound)
+	}
+	if moved {
+		return d.moveEpoch()
+	}
+	return nil
+}
+
+func linkExists(ifindex int) bool {
+	_, err := netlink.LinkByIndex(ifindex)
+	return err == nil || !isNoLink(err)
+}
+
+func isNoLink(err error) bool {
+	var none netlink.LinkNotFoundError
+	return errors.As(err, &none) || gone(err)
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/weirnet/weir/bpf"
+	"github.com/weirnet/weir/policy"
+)
+
+// Counters since the maps were made; they outlive the agent. Packets of GSO
+// are counted as segments, bytes from layer 3 up.
+type Counters struct {
+	// Totals of every packet, by direction and bpf.WeirReason.
+	Totals [len(policy.Directions)][bpf.WeirReasonREASON_COUNT]bpf.WeirTraffic
+	// Drops: what was denied or audited, by endpoint.
+	Drops map[bpf.WeirDropKey]bpf.WeirTraffic
+}
+
+// Counters sums over CPUs. The packets of self tests of this run are taken off
+// again.
+func (d *Datapath) Counters() (Counters, error) {
+	c := Counters{Drops: map[bpf.WeirDropKey]bpf.WeirTraffic{}}
+	for direction := range c.Totals {
+		for reason := range c.Totals[direction] {
+			var perCPU []bpf.WeirTraffic
+			index := uint32(direction*int(bpf.WeirReasonREASON_COUNT) + reason)
+			if err := lookupCPUs(d.maps[bpf.WeirMapCounters], index, &perCPU); err != nil {
+				return c, fmt.Errorf("read counters: %w", err)
+			}
+			c.Totals[direction][reason] = sum(perCPU)
+		}
+	}
+	d.mu.Lock()
+	for key, own := range d.ownCounts {
+		total := &c.Totals[key.direction][key.reason]
+		total.Packets -= min(own.Packets, total.Packets)
+		total.Bytes -= min(own.Bytes, total.Bytes)
+	}
+	d.mu.Unlock()
+	err := each(d.maps[bpf.WeirMapDrops], func(k bpf.WeirDropKey, perCPU []bpf.WeirTraffic) {
+		if k.Ifindex != loopback {
+			c.Drops[k] = sum(perCPU)
+		}
+	})
+	if err != nil {
+		return c, fmt.Errorf("read drops: %w", err)
+	}
+	return c, nil
+}
+
+func sum(perCPU []bpf.WeirTraffic) bpf.WeirTraffic {
+	var total bpf.WeirTraffic
+	for _, c := range perCPU {
+		total.Packets += c.Packets
+		total.Bytes += c.Bytes
+	}
+	return total
+}
+
+// Usage of one map.
+type Usage struct {
+	Map      string
+	Used     uint32 // entries
+	Capacity uint32
+}
+
+// Usage of the maps that can fill. Those that programs write are as of the
+// last Sweep.
+func (d *Datapath) Usage() []Usage {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.opts.Sizes
+	return []Usage{
+		{bpf.WeirMapEndpoints, uint32(len(d.tables.endpoints)), s.Endpoints},
+		{bpf.WeirMapLocalIps, uint32(len(d.tables.local)), s.LocalIPs},
+		{bpf.WeirMapPeers, uint32(len(d.tables.peers)), s.Peers},
+		{bpf.WeirMapCidrs, uint32(len(d.tables.prefixes)), s.Prefixes},
+		{bpf.WeirMapRows, uint32(d.tables.rows), s.Rows},
+		{bpf.WeirMapTranslated, uint32(len(d.tables.ports[bpf.WeirMapTranslated])), s.Translated},
+		{bpf.WeirMapTunnels, uint32(len(d.tables.ports[bpf.WeirMapTunnels])), s.Tunnels},
+		{bpf.WeirMapFlows, uint32(d.swept.flows), s.Flows},
+		{bpf.WeirMapFlowsSpill, uint32(d.swept.spill), s.Spill},
+		{bpf.WeirMapDrops, uint32(d.swept.drops), s.Drops},
+	}
+}
+
+// forgetDrops deletes the drop counters of interfaces, and returns how many
+// entries are left.
+func (d *Datapath) forgetDrops(departed map[int]uint32) (int, error) {
+	var dead []bpf.WeirDropKey
+	n := 0
+	err := eachKey(d.maps[bpf.WeirMapDrops], func(k bpf.WeirDropKey) {
+		n++
+		if _, ok := departed[int(k.Ifindex)]; ok || k.Ifindex == loopback {
+			dead = append(dead, k)
+		}
+	})
+	errs := []error{err}
+	for _, k := range dead {
+		if err := d.maps[bpf.WeirMapDrops].Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return n, fmt.Errorf("delete drop counters: %w", err)
+	}
+	return n - len(dead), nil
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/weirnet/weir/bpf"
+)
+
+// Events reads both rings until ctx ends, and gives each event to f, one at a
+// time. The programs wake nobody for a single event: the rings are looked into
+// every Options.Poll, and at once when one is half full. f must be quick:
+// while it works the rings fill, and what finds no room is lost and counted
+// (Lost). Events of the self test are left out.
+func (d *Datapath) Events(ctx context.Context, f func(bpf.WeirEvent)) error {
+	var readers [2]*ringbuf.Reader
+	for i, name := range []string{bpf.WeirMapEventsAllowed, bpf.WeirMapEventsDenied} {
+		r, err := ringbuf.NewReader(d.maps[name])
+		if err != nil {
+			return errors.Join(fmt.Errorf("read %s: %w", name, err), closeReaders(readers))
+		}
+		readers[i] = r
+	}
+	var one sync.Mutex
+	var wait sync.WaitGroup
+	errs := make([]error, len(readers))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for i, r := range readers {
+		wait.Go(func() {
+			defer cancel() // one that fails ends the other
+			errs[i] = drain(ctx, r, d.opts.Poll, func(e bpf.WeirEvent) {
+				one.Lock()
+				defer one.Unlock()
+				f(e)
+			})
+		})
+	}
+	wait.Wait()
+	return errors.Join(errors.Join(errs...), closeReaders(readers))
+}
+
+func closeReaders(readers [2]*ringbuf.Reader) error {
+	var errs []error
+	for _, r := range readers {
+		if r != nil {
+			errs = append(errs, r.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// drain returns within one poll of the end of ctx.
+func drain(ctx context.Context, r *ringbuf.Reader, poll time.Duration, f func(bpf.WeirEvent)) error {
+	var record ringbuf.Record
+	r.SetDeadline(time.Now().Add(poll))
+	for ctx.Err() == nil {
+		err := r.ReadInto(&record)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			r.SetDeadline(time.Now().Add(poll))
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read events: %w", err)
+		}
+		var event bpf.WeirEvent
+		if _, err := binary.Decode(record.RawSample, binary.NativeEndian, &event); err != nil {
+			return fmt.Errorf("decode an event of %d bytes: %w", len(record.RawSample), err)
+		}
+		if event.Ifindex != loopback {
+			f(event)
+		}
+	}
+	return nil
+}
+
+// RingTotals of one ring, since its map was made.
+type RingTotals struct {
+	Emitted uint64
+	Lost    uint64 // the ring was full
+}
+
+// Lost gives the totals by bpf.WeirRing.
+func (d *Datapath) Lost() ([bpf.WeirRingRING_COUNT]RingTotals, error) {
+	var totals [bpf.WeirRingRING_COUNT]RingTotals
+	for ring := range totals {
+		var perCPU []bpf.WeirRingStats
+		if err := lookupCPUs(d.maps[bpf.WeirMapRings], uint32(ring), &perCPU); err != nil {
+			return totals, fmt.Errorf("read ring totals: %w", err)
+		}
+		for _, c := range perCPU {
+			totals[ring].Emitted += c.Emitted
+			totals[ring].Lost += c.Lost
+		}
+	}
+	return totals, nil
+}
+
+func lookupCPUs[V any](m *ebpf.Map, key any, into *[]V) error { return m.Lookup(key, into) }

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/weirnet/weir/bpf"
+)
+
+// kept is a written value, and whether this run wrote it. What the run before
+// wrote stays until Finish.
+type kept[V any] struct {
+	value V
+	fresh bool
+}
+
+// tables mirrors what user space has written, so that room is known before the
+// first write, and what a failed update has overwritten can be put back. Rows
+// are only counted: they are never overwritten.
+type tables struct {
+	peers      map[netip.Addr]kept[bpf.WeirPeer]
+	prefixes   map[netip.Prefix]kept[uint32]
+	ports      map[string]map[bpf.WeirPortKey]bool // translated, tunnels
+	local      map[netip.Addr]uint32
+	endpoints  map[uint32]bpf.WeirEndpoint
+	rows       int
+	staleRows  []bpf.WeirRowKey // of the run before
+	epochValue uint32
+}
+
+// read fills the mirror from the maps, as of the run before.
+func (t *tables) read(maps map[string]*ebpf.Map) error {
+	*t = tables{
+		peers: map[netip.Addr]kept[bpf.WeirPeer]{}, prefixes: map[netip.Prefix]kept[uint32]{},
+		ports: map[string]map[bpf.WeirPortKey]bool{}, local: map[netip.Addr]uint32{},
+		endpoints: map[uint32]bpf.WeirEndpoint{},
+	}
+	err := each(maps[bpf.WeirMapPeers], func(k bpf.WeirAddress, v bpf.WeirPeer) {
+		t.peers[addressOf(k)] = kept[bpf.WeirPeer]{value: v}
+	})
+	if err != nil {
+		return fmt.Errorf("peers: %w", err)
+	}
+	err = each(maps[bpf.WeirMapCidrs], func(k bpf.WeirCidrKey, class uint32) {
+		t.prefixes[prefixOf(k)] = kept[uint32]{value: class}
+	})
+	if err != nil {
+		return fmt.Errorf("cidrs: %w", err)
+	}
+	err = eachKey(maps[bpf.WeirMapRows], func(k bpf.WeirRowKey) { t.staleRows = append(t.staleRows, k) })
+	if err != nil {
+		return fmt.Errorf("rows: %w", err)
+	}
+	t.rows = len(t.staleRows)
+	for _, name := range []string{bpf.WeirMapTranslated, bpf.WeirMapTunnels} {
+		t.ports[name] = map[bpf.WeirPortKey]bool{}
+		err := each(maps[name], func(k bpf.WeirPortKey, _ uint8) { t.ports[name][k] = true })
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	err = each(maps[bpf.WeirMapLocalIps], func(k bpf.WeirAddress, ifindex uint32) { t.local[addressOf(k)] = ifindex })
+	if err != nil {
+		return fmt.Errorf("local_ips: %w", err)
+	}
+	err = each(maps[bpf.WeirMapEndpoints], func(ifindex uint32, v bpf.WeirEndpoint) { t.endpoints[ifindex] = v })
+	if err != nil {
+		return fmt.Errorf("endpoints: %w", err)
+	}
+	return maps[bpf.WeirMapEpoch].Lookup(uint32(0), &t.epochValue)
+}
+
+// barriers are prefixes that the trie always holds: without them ::/0 would
+// cover every IPv4 address (which is ::ffff:0:0/96 in the trie) and the
+// link-local ones.
+func barriers() [2]netip.Prefix {
+	return [2]netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("fe80::/10")}
+}
+
+func isBarrier(p netip.Prefix) bool {
+	for _, b := range barriers() {
+		if p == b {
+			return true
+		}
+	}
+	return false
+}
+
+// ensureBarriers writes the barriers that are missing, with class 0.
+func (d *Datapath) ensureBarriers() error {
+	for _, p := range barriers() {
+		if _, ok := d.tables.prefixes[p]; ok {
+			continue
+		}
+		if _, err := d.store.Put(bpf.WeirMapCidrs, []bpf.WeirCidrKey{prefixKey(p)}, []uint32{0}); err != nil {
+			return fmt.Errorf("write prefix %s, which must always be there: %w", p, err)
+		}
+		d.tables.prefixes[p] = kept[uint32]{fresh: true}
+	}
+	return nil
+}
+
+// moveEpoch makes every flow entry be judged again at its next packet.
+func (d *Datapath) moveEpoch() error {
+	next := d.tables.epochValue + 1
+	if _, err := d.store.Put(bpf.WeirMapEpoch, []uint32{0}, []uint32{next}); err != nil {
+		return fmt.Errorf("move the epoch: %w", err)
+	}
+	d.tables.epochValue = next
+	return nil
+}
+
+// putEndpoint writes an endpoint if it differs, and reports whether live flows
+// have to be judged again: it got another set or another mode.
+func (d *Datapath) putEndpoint(ifindex int, value bpf.WeirEndpoint) (bool, error) {
+	key := uint32(ifindex)
+	old, known := d.tables.endpoints[key]
+	if known && old == value {
+		return false, nil
+	}
+	if _, err := d.store.Put(bpf.WeirMapEndpoints, []uint32{key}, []bpf.WeirEndpoint{value}); err != nil {
+		return false, fmt.Errorf("write endpoint of interface %d: %w", ifindex, err)
+	}
+	d.tables.endpoints[key] = value
+	moved := old.SetIngress != value.SetIngress || old.SetEgress != value.SetEgress || old.Mode != value.Mode
+	return known && moved, nil
+}

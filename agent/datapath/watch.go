@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// Displaced is a hook on which weir was not the first, or not at all.
+type Displaced struct {
+	Ifindex int
+	Ifname  string
+	Found   Position // before it was put right
+	Now     Position
+	Err     error // why it could not be put right
+}
+
+func (p Displaced) String() string {
+	state := "not attached"
+	if p.Found.Attached {
+		state = fmt.Sprintf("behind %v", p.Found.Ahead)
+	}
+	if p.Err == nil && p.Now.First() {
+		return fmt.Sprintf("%s of %s was %s; it is first again", p.Found.Hook, p.Ifname, state)
+	}
+	return fmt.Sprintf("%s of %s is %s: %v", p.Found.Hook, p.Ifname, state, p.Err)
+}
+
+// errBehind: the hook has no place before a neighbour.
+var errBehind = errors.New("others hold the first place, and it cannot be taken without removing them")
+
+// Position of weir on both hooks of an interface, with the neighbours.
+func (d *Datapath) Position(ifindex int) ([]Position, error) {
+	var list []Position
+	for _, hook := range hooks {
+		p, err := d.hook.Position(ifindex, hook)
+		if err != nil {
+			return nil, fmt.Errorf("look at interface %d: %w", ifindex, err)
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+// Restore looks at the hooks of all bound veths, and puts weir back in the
+// first place where it has lost it: attached in front before the old
+// attachment goes. It returns what it found wrong.
+func (d *Datapath) Restore() []Displaced {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var list []Displaced
+	for _, ifindex := range slices.Sorted(maps.Keys(d.bindings)) {
+		b := d.bindings[ifindex]
+		for _, hook := range hooks {
+			if !d.finished && d.attachedBefore(ifindex, hook) {
+				continue // programs of the run before stay until Finish
+			}
+			found, err := d.hook.Position(ifindex, hook)
+			if err == nil && found.First() {
+				continue
+			}
+			displaced := Displaced{Ifindex: ifindex, Ifname: b.Ifname, Found: found, Err: err}
+			if err == nil {
+				displaced.Now, displaced.Err = d.restore(ifindex, hook)
+			}
+			list = append(list, displaced)
+		}
+	}
+	return list
+}
+
+func (d *Datapath) restore(ifindex int, hook Hook) (Position, error) {
+	if err := d.hook.Attach(ifindex, hook, d.pair(hook)); err != nil {
+		return Position{Hook: hook}, err
+	}
+	now, err := d.hook.Position(ifindex, hook)
+	if err == nil && !now.First() {
+		err = errBehind
+	}
+	return now, err
+}

@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package endpoint
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weirnet/weir/policy"
+)
+
+// node is a Tracker and the maps that follow its Changes.
+type node struct {
+	t     *testing.T
+	tr    *Tracker
+	now   time.Time
+	maps  map[int]Binding
+	where string
+}
+
+func newNode(t *testing.T, opts TrackerOptions) *node {
+	n := &node{t: t, now: time.Unix(1000, 0), maps: make(map[int]Binding)}
+	opts.Now = func() time.Time { return n.now }
+	n.tr = NewTracker(opts)
+	return n
+}
+
+// play runs steps that are separated by semicolons; see step.
+func (n *node) play(script string) {
+	n.t.Helper()
+	for _, s := range strings.Split(script, ";") {
+		n.where = s
+		n.step(strings.Fields(s))
+		n.apply()
+	}
+}
+
+// step: sync | pods | links | pod NAME UID ADDRS | host … | done … | rmpod NAME
+// | veth|netkit|ipvlan|inner INDEX | hint INDEX ADDRS | gone INDEX
+// | ann|ann! INDEX NAME UID ADDRS (ann! must fail) | retract NAME UID
+// | rec INDEX ADDRS [NAME UID] | refuse INDEX | wait | audit. "-": nothing.
+func (n *node) step(f []string) {
+	n.t.Helper()
+	tr := n.tr
+	arg := func(i int) string { return f[i] }
+	switch f[0] {
+	case "sync":
+		tr.SetPods(policy.Batch{Synced: true})
+		tr.Observe(Event{Listed: true})
+	case "pods":
+		tr.SetPods(policy.Batch{Synced: true})
+	case "links":
+		tr.Observe(Event{Listed: true})
+	case "pod", "host", "done":
+		p := &policy.Pod{ObjectKey: keyOf(arg(1)), UID: uid(arg(2)), IPs: addrs(arg(3)), HostNetwork: f[0] == "host", Terminal: f[0] == "done"}
+		tr.SetPods(policy.Batch{Pods: []*policy.Pod{p}})
+	case "rmpod":
+		tr.SetPods(policy.Batch{DeletedPods: []policy.ObjectKey{keyOf(arg(1))}})
+	case "veth", "netkit", "ipvlan", "inner":
+		l := Link{Index: number(arg(1)), Name: f[0] + arg(1), Kind: f[0], Elsewhere: f[0] != "inner"}
+		if f[0] == "inner" {
+			l.Kind = vethKind
+		}
+		tr.Observe(Event{Links: []Link{l}})
+	case "hint":
+		tr.Observe(Event{Hints: []Hint{{Index: number(arg(1)), Addrs: addrs(arg(2))}}})
+	case "gone":
+		tr.Observe(Event{Gone: []int{number(arg(1))}})
+	case "ann", "ann!":
+		err := tr.Announce(Announcement{Index: number(arg(1)), Pod: keyOf(arg(2)), UID: uid(arg(3)), Addrs: addrs(arg(4))})
+		if (err != nil) != (f[0] == "ann!") {
+			n.t.Errorf("%s: %v", n.where, err)
+		}
+	case "retract":
+		tr.Retract(keyOf(arg(1)), uid(arg(2)))
+	case "rec":
+		r := Recovered{Index: number(arg(1)), Addrs: addrs(arg(2))}
+		if len(f) > 3 {
+			r.Pod, r.UID = keyOf(arg(3)), uid(arg(4))
+		}
+		tr.Recover([]Recovered{r})
+		n.maps[r.Index] = Binding{Index: r.Index, Addrs: r.Addrs, State: Enforced}
+	case "refuse":
+		tr.Refuse(number(arg(1)), "redirected")
+	case "wait":
+		n.now = n.now.Add(time.Hour)
+	case "audit":
+		tr.SetModes(func(string) bool { return true }, nil)
+	default:
+		n.t.Fatalf("no such step: %q", n.where)
+	}
+}
+
+func keyOf(name string) policy.ObjectKey { return policy.ObjectKey{Namespace: "shop", Name: name} }
+
+func uid(s string) string {
+	if s == "-" {
+		return ""
+	}
+	return s
+}
+
+func number(s string) int {
+	i, err := strconv.Atoi(s)
+	if err != nil {
+		panic(err)
+	}
+	return i
+}
+
+// addrs: "1,2,f" are 10.0.0.1, 10.0.0.2 and fd00::f.
+func addrs(s string) []netip.Addr {
+	var out []netip.Addr
+	for _, part := range strings.Split(s, ",") {
+		switch {
+		case part == "-":
+		case part == "LL":
+			out = append(out, netip.MustParseAddr("fe80::1"))
+		case part[0] >= 'a':
+			out = append(out, netip.MustParseAddr("fd00::"+part))
+		default:
+			out = append(out, netip.MustParseAddr("10.0.0."+part))
+		}
+	}
+	return out
+}
+
+// apply follows Changes one by one; no address may be on two interfaces at any
+// time.
+func (n *node) apply() {
+	n.t.Helper()
+	c := n.tr.Changes()
+	for _, i := range c.Unbind {
+		delete(n.maps, i)
+	}
+	for _, b := range c.Bind {
+		for _, a := range b.Addrs {
+			for i, other := range n.maps {
+				if i != b.Index && slices.Contains(other.Addrs, a) && !rebound(c, i) {
+					n.t.Errorf("%s: %s is on %d and %d", n.where, a, i, b.Index)
+				}
+			}
+		}
+		n.maps[b.Index] = b
+	}
+	seen := make(map[netip.Addr]int)
+	for i, b := range n.maps {
+		for _, a := range b.Addrs {
+			if seen[a] != 0 {
+				n.t.Errorf("%s: after it %s is on %d and %d", n.where, a, i, seen[a])
+			}
+			seen[a] = i
+		}
+	}
+}
+
+// rebound: the interface gets another binding in the same Changes. Two that
+// swap addresses cannot both go first.
+func rebound(c Changes, index int) bool {
+	return slices.ContainsFunc(c.Bind, func(b Binding) bool { return b.Index == index })
+}
+
+func (n *node) state() string {
+	var out []string
+	for _, i := range slices.Sorted(maps.Keys(n.maps)) {
+		b := n.maps[i]
+		s := fmt.Sprintf("%d %s", i, b.State)
+		if b.State == NotReady {
+			s = fmt.Sprintf("%d closed", i)
+		}
+		if b.Open {
+			s = fmt.Sprintf("%d open", i)
+		}
+		if b.Pod.Name != "" {
+			s += " " + b.Pod.Name
+		}
+		for k, a := range b.Addrs {
+			text := strings.TrimPrefix(strings.TrimPrefix(a.String(), "10.0.0."), "fd00::")
+			if k == 0 {
+				s += " " + text
+			} else {
+				s += "," + text
+			}
+		}
+		out = append(out, s)
+	}
+	return strings.Join(out, "; ")
+}
+
+// What the maps hold after the steps: "INDEX enforced|closed POD ADDRS".
+func TestTracker(t *testing.T) {
+	for _, row := range []struct{ name, script, want string }{
+		{"a hint finds the pod", "sync; pod a u1 1; veth 5; hint 5 1", "5 enforced a 1"},
+		{"in any order", "veth 5; hint 5 1; pod a u1 1; sync", "5 enforced a 1"},
+		{"the hint before the pod", "sync; veth 5; hint 5 1; pod a u1 1", "5 enforced a 1"},
+		{"all addresses of the status", "sync; pod a u1 1,f; veth 5; hint 5 1", "5 enforced a 1,f"},
+		{"and no others", "sync; pod a u1 1; veth 5; hint 5 1,9", "5 enforced a 1"},
+		{"link-local says nothing", "sync; pod a u1 1; veth 5; hint 5 LL", ""},
+		{"and then the address", "sync; pod a u1 1; veth 5; hint 5 LL; hint 5 LL,1", "5 enforced a 1"},
+		{"foreign veth", "sync; pod a u1 1; veth 5; hint 5 7", ""},
+		{"veth within the node", "sync; pod a u1 1; inner 5; hint 5 1", ""},
+		{"host network", "sync; host a u1 1; veth 5; hint 5 1", ""},
+		{"ended before", "sync; done a u1 1; veth 5; hint 5 1", ""},
+		{"no addresses yet", "sync; pod a u1 -; veth 5; hint 5 1", ""},
+		{"audit", "audit; sync; pod a u1 1; veth 5; hint 5 1", "5 audited a 1"},
+		{"enforce to audit", "sync; pod a u1 1; veth 5; hint 5 1; audit", "5 audited a 1"},
+
+		{"an address added later changes nothing", "sync; pod a u1 1; pod b u2 2; veth 5; hint 5 1; hint 5 1,2", "5 enforced a 1"},
+		{"nor does one that replaces", "sync; pod a u1 1; pod b u2 2; veth 5; hint 5 1; hint 5 2", "5 enforced a 1"},
+		{"even before the pod is known", "sync; veth 5; hint 5 1; hint 5 2; pod a u1 1; pod b u2 2", "5 enforced a 1"},
+		{"nor does it harm the victim", "sync; veth 5; hint 5 1,2; pod a u1 1; pod b u2 2; veth 6; hint 6 2", "5 enforced a 1; 6 enforced b 2"},
+		{"the first look that names a pod counts", "sync; veth 5; hint 5 9; hint 5 1; pod a u1 1", "5 enforced a 1"},
+		{"many looks are bounded", "sync; veth 5;" + strings.Repeat("hint 5 9;", 3) + looks(40) + "pod a u1 1; hint 5 1", ""},
+
+		{"a hint for two pods", "sync; pod a u1 1; pod b u2 2; veth 5; hint 5 1,2", "5 closed"},
+		{"two veths for one pod", "veth 5; hint 5 1; veth 6; hint 6 1; pod a u1 1; sync", "5 closed; 6 closed"},
+		{"until one is gone", "veth 5; hint 5 1; veth 6; hint 6 1; pod a u1 1; sync; gone 6", "5 enforced a 1"},
+		{"the earlier binding stays", "sync; pod a u1 1; veth 5; hint 5 1; veth 6; hint 6 1", "5 enforced a 1; 6 closed"},
+		{"two pods with one address", "sync; pod a u1 1; pod b u2 1; veth 5; hint 5 1", "5 closed"},
+		{"the later pod has it too", "sync; pod a u1 1; veth 5; hint 5 1; pod b u2 1,2; veth 6; hint 6 2", "5 enforced a 1; 6 closed"},
+		{"and gets it in the end", "sync; pod a u1 1; veth 5; hint 5 1; pod b u2 1,2; veth 6; hint 6 2; gone 5", "6 enforced b 1,2"},
+
+		{"the pod's address moves", "sync; pod a u1 1; veth 5; hint 5 1; pod a u1 2", "5 enforced a 2"},
+		{"swap", "sync; pod a u1 1; pod b u2 2; veth 5; hint 5 1; veth 6; hint 6 2; pod a u1 3; pod b u2 1; pod a u1 2", "5 enforced a 2; 6 enforced b 1"},
+		{"to one that is taken", "sync; pod a u1 1; pod b u2 2; veth 5; hint 5 1; veth 6; hint 6 2; pod a u1 2", "5 closed a; 6 enforced b 2"},
+		{"until it is free", "sync; pod a u1 1; pod b u2 2; veth 5; hint 5 1; veth 6; hint 6 2; pod a u1 2; gone 6", "5 enforced a 2"},
+		{"none for a while", "sync; pod a u1 1; veth 5; hint 5 1; pod a u1 -", "5 enforced a 1"},
+
+		{"the pod ends", "sync; pod a u1 1; veth 5; hint 5 1; done a u1 1", "5 closed a"},
+		{"and is deleted", "sync; pod a u1 1; veth 5; hint 5 1; done a u1 1; rmpod a", "5 closed a"},
+		{"its address is another's", "sync; pod a u1 1; veth 5; hint 5 1; rmpod a; pod b u2 1; veth 6; hint 6 1", "5 closed a; 6 enforced b 1"},
+		{"before it is gone", "sync; pod a u1 1; veth 5; hint 5 1; pod b u2 1; veth 6; hint 6 1; done a u1 1", "5 closed a; 6 enforced b 1"},
+		{"its name is another's", "sync; pod a u1 1; veth 5; hint 5 1; pod a u2 1; veth 6; hint 6 1", "5 closed a; 6 enforced a 1"},
+		{"it was a gap in the list", "sync; pod a u1 1; veth 5; hint 5 1; rmpod a; pod a u1 1", "5 enforced a 1"},
+		{"the veth goes", "sync; pod a u1 1; veth 5; hint 5 1; gone 5", ""},
+		{"and a new one comes", "sync; pod a u1 1; veth 5; hint 5 1; gone 5; veth 6; hint 6 1", "6 enforced a 1"},
+		{"without a uid the address counts", "sync; pod a - 1; veth 5; hint 5 1; rmpod a; pod b - 1", "5 enforced b 1"},
+		{"and closes what nobody has", "sync; pod a - 1; veth 5; hint 5 1; rmpod a", "5 closed"},
+		{"for the one veth that has it", "sync; pod a - 1; veth 5; hint 5 1; rmpod a; veth 6; hint 6 1; pod b - 1", "5 closed; 6 closed"},
+
+		{"announced before all", "sync; veth 5; ann 5 a u1 1", "5 closed a 1"},
+		{"and then known", "sync; veth 5; ann 5 a u1 1; pod a u1 -", "5 enforced a 1"},
+		{"and then with its status", "sync; veth 5; ann 5 a u1 1; pod a u1 1,f", "5 enforced a 1,f"},
+		{"before its veth is told", "sync; ann 5 a u1 1; pod a u1 -; veth 5", "5 enforced a 1"},
+		{"and retracted", "sync; ann 5 a u1 1; retract a u1; veth 5", ""},
+		{"not by another hint", "sync; pod a u1 1; pod b u2 2; veth 5; ann 5 a u1 1; hint 5 2", "5 enforced a 1"},
+		{"over a hint", "sync; pod b u2 2; veth 5; hint 5 2; ann 5 a u1 1; pod a u1 1", "5 enforced a 1"},
+		{"over a hint elsewhere", "sync; pod a u1 1; veth 5; hint 5 1; veth 6; ann 6 a u1 1", "5 closed; 6 enforced a 1"},
+		{"twice", "sync; pod a u1 1; veth 5; ann 5 a u1 1; ann 5 a u1 1", "5 enforced a 1"},
+		{"not over an announcement", "sync; pod a u1 1; veth 5; ann 5 a u1 1; ann! 5 b u2 2", "5 enforced a 1"},
+		{"not for a taken address", "sync; pod a u1 1; veth 5; ann 5 a u1 1; veth 6; ann 6 b u2 1; pod b u2 1", "5 enforced a 1; 6 closed b"},
+		{"until that is free", "sync; pod a u1 1; veth 5; ann 5 a u1 1; veth 6; ann 6 b u2 1; pod b u2 1; rmpod a", "5 closed a; 6 enforced b 1"},
+		{"a new sandbox, an old status", "sync; pod a u1 1; veth 5; hint 5 1; gone 5; veth 6; ann 6 a u1 2", "6 enforced a 2"},
+		{"and then the new status", "sync; pod a u1 1; veth 5; hint 5 1; gone 5; veth 6; ann 6 a u1 2; pod a u1 3", "6 enforced a 3"},
+		{"of a pod that ended", "sync; done a u1 1; veth 5; ann 5 a u1 1", "5 closed a"},
+		{"retracted while known", "sync; pod a u1 1; veth 5; ann 5 a u1 1; retract a u1", "5 enforced a 1"},
+		{"retracted and gone", "sync; veth 5; ann 5 a u1 1; retract a u1", "5 closed a"},
+		{"of an unknown uid", "sync; pod a u1 1; veth 5; ann 5 a u2 2", "5 closed a 2"},
+		{"no pod named", "sync; netkit 5; ann! 5 a u1 1", ""},
+
+		{"recovered, before the lists", "rec 5 1; veth 5", "5 enforced 1"},
+		{"one list is not enough", "rec 5 1; veth 5; pods", "5 enforced 1"},
+		{"the other neither", "rec 5 1; veth 5; links", "5 enforced 1"},
+		{"recovered and found", "rec 5 1; veth 5; pod a u1 1; sync", "5 enforced a 1"},
+		{"whatever stands inside now", "rec 5 1; veth 5; hint 5 2; pod a u1 1; pod b u2 2; sync", "5 enforced a 1"},
+		{"against another veth", "rec 5 1; veth 4; hint 4 1; veth 5; hint 5 1; pod a u1 1; sync", "4 closed; 5 enforced a 1"},
+		{"recovered, no pod", "rec 5 1; veth 5; sync", "5 closed"},
+		{"recovered, no veth", "rec 5 1; sync", ""},
+		{"recovered by name", "rec 5 1 a u1; veth 5; pod a u2 1; veth 6; hint 6 1; sync", "5 closed a; 6 enforced a 1"},
+		{"announced again", "rec 5 1; veth 5; ann 5 a u1 1; pod a u1 1; sync", "5 enforced a 1"},
+		{"announced with other addresses", "rec 5 1; veth 5; ann! 5 a u1 2; pod b u2 1; sync", "5 enforced b 1"},
+
+		{"and its pod comes later", "rec 5 1; veth 5; sync; pod a u1 1", "5 enforced a 1"},
+		{"its address stays its own meanwhile", "rec 5 1 a u1; veth 5; veth 6; ann 6 b u2 1", "5 enforced 1; 6 closed b"},
+
+		{"a hint of an old status", "sync; pod a u1 3; veth 5; ann 5 a u1 1; veth 6; hint 6 3", "5 enforced a 1; 6 closed"},
+		{"a wrong hint never passes again", "sync; pod a u1 1; veth 5; hint 5 1; veth 6; ann 6 a u1 1; rmpod a", "5 closed; 6 closed a"},
+		{"the manifest gets a uid", "sync; pod a - 1; veth 5; hint 5 1; pod a u1 1", "5 enforced a 1"},
+
+		{"netkit", "sync; pod a u1 1; netkit 5; hint 5 1", ""},
+		{"redirected", "sync; pod a u1 1; veth 5; hint 5 1; refuse 5", ""},
+		{"nothing is bound before the lists", "pod a u1 1; veth 5; hint 5 1", "5 closed"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			n := newNode(t, TrackerOptions{})
+			n.play(row.script)
+			if got := n.state(); got != row.want {
+				t.Errorf("%s\n got %s\nwant %s\n%+v", row.script, got, row.want, n.tr.Endpoints())
+			}
+		})
+	}
+}
+
+// looks are hints with another address each.
+func looks(count int) string {
+	var s strings.Builder
+	for i := range count {
+		fmt.Fprintf(&s, "hint 5 %d;", 100+i)
+	}
+	return s.String()
+}
+
+// What is shown: "NAME POD STATE", and a part of the reason.
+func TestEndpoints(t *testing.T) {
+	for _, row := range []struct{ name, script, want, why string }{
+		{"enforced", "sync; pod a u1 1; veth 5; hint 5 1", "veth5 a enforced", ""},
+		{"unmanaged", "sync; veth 5; hint 5 1", "veth5  unmanaged", "no address inside is a pod's"},
+		{"not looked into", "sync; veth 5", "veth5  unmanaged", "no address has been seen"},
+		{"not elsewhere", "sync; inner 5", "", ""},
+		{"conflict", "sync; pod a u1 1; pod b u2 2; veth 5; hint 5 1,2", "veth5  notready,  a notready,  b notready", "pods shop/a and shop/b"},
+		{"taken", "sync; pod a u1 1; veth 5; hint 5 1; veth 6; hint 6 1", "veth5 a enforced, veth6  notready", "pod shop/a is bound to veth5"},
+		{"ended", "sync; pod a u1 1; veth 5; hint 5 1; done a u1 1", "veth5 a notready", "its pod has ended"},
+		{"gone", "sync; pod a u1 1; veth 5; hint 5 1; rmpod a", "veth5 a notready", "its pod is gone"},
+		{"another of its name", "sync; pod a u1 1; veth 5; hint 5 1; pod a u2 2", " a notready, veth5 a notready", "no veth with its address"},
+		{"announced", "sync; veth 5; ann 5 a u1 1", "veth5 a notready", "announced and not known"},
+		{"early", "pod a u1 1; veth 5; hint 5 1", " a notready, veth5  notready", "no veth"},
+		{"no veth", "sync; pod a u1 1", " a notready", "no veth with its address"},
+		{"no veth for long", "sync; pod a u1 1; wait", " a notready", "no veth with its address"},
+		{"host network", "sync; host a u1 1; wait", "", ""},
+		{"no address", "sync; pod a u1 -; wait", "", ""},
+		{"netkit", "sync; pod a u1 1; netkit 5; hint 5 1", "netkit5 a unenforceable", "is a netkit"},
+		{"ipvlan, at first", "sync; pod a u1 1; ipvlan 5", " a notready", "no veth with its address"},
+		{"ipvlan", "sync; pod a u1 1; ipvlan 5; wait", " a unenforceable", "ipvlan"},
+		{"redirected", "sync; pod a u1 1; veth 5; hint 5 1; refuse 5", "veth5 a unenforceable", "redirected"},
+		{"redirected at once", "sync; pod a u1 1; veth 5; refuse 5; hint 5 1", "veth5 a unenforceable", "redirected"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			n := newNode(t, TrackerOptions{})
+			n.play(row.script)
+			var got, why []string
+			for _, e := range n.tr.Endpoints() {
+				got = append(got, fmt.Sprintf("%s %s %s", e.Name, e.Pod.Name, e.State))
+				why = append(why, e.Why)
+			}
+			slices.Sort(got)
+			want := strings.Split(row.want, ", ")
+			slices.Sort(want)
+			if strings.Join(got, ",") != strings.Join(want, ",") || !strings.Contains(strings.Join(why, "|"), row.why) {
+				t.Errorf("got %q %q; want %q %q", got, why, row.want, row.why)
+			}
+		})
+	}
+}
+
+func TestUnreadyOpen(t *testing.T) {
+	for _, row := range []struct{ script, want string }{
+		{"pod a u1 1; veth 5; hint 5 1", "5 open"},
+		{"sync; veth 5; ann 5 a u1 1", "5 open a 1"},
+		{"sync; pod a u1 1; pod b u2 2; veth 5; hint 5 1,2", "5 closed"},
+		{"sync; pod a u1 1; veth 5; hint 5 1; rmpod a", "5 closed a"},
+		{"sync; pod a - 1; veth 5; hint 5 1; rmpod a", "5 closed"},
+		{"sync; pod a u1 1; veth 5; hint 5 1; pod a u1 2; veth 6; hint 6 2", "5 enforced a 2; 6 closed"},
+	} {
+		n := newNode(t, TrackerOptions{UnreadyOpen: true})
+		n.play(row.script)
+		if got := n.state(); got != row.want {
+			t.Errorf("%s: got %s, want %s", row.script, got, row.want)
+		}
+	}
+}
+
+func TestForwardsAndRename(t *testing.T) {
+	n := newNode(t, TrackerOptions{Forwards: func(ns string) bool { return ns == "shop" }})
+	n.play("sync; pod a u1 1; veth 5; hint 5 1")
+	if b := n.maps[5]; !b.Forwards {
+		t.Errorf("%+v", b)
+	}
+	n.tr.SetLink(Link{Index: 5, Name: "renamed", Kind: vethKind, Elsewhere: true})
+	n.tr.SetModes(nil, nil)
+	n.apply()
+	if b := n.maps[5]; b.Forwards || b.Name != "renamed" || b.State != Enforced {
+		t.Errorf("%+v", b)
+	}
+}
+
+func TestOtherNodesPodsAreSkipped(t *testing.T) {
+	n := newNode(t, TrackerOptions{Local: func(node string) bool { return node == "here" }})
+	n.tr.SetPods(policy.Batch{Pods: []*policy.Pod{{ObjectKey: keyOf("a"), Node: "there", IPs: addrs("1")}}})
+	n.play("sync; veth 5; hint 5 1")
+	if len(n.maps) != 0 || len(n.tr.Endpoints()) != 1 {
+		t.Errorf("%v %v", n.maps, n.tr.Endpoints())
+	}
+}
+
+func TestForgetTellsAgain(t *testing.T) {
+	n := newNode(t, TrackerOptions{})
+	n.play("sync; pod a u1 1; veth 5; hint 5 1")
+	if c := n.tr.Changes(); !c.Empty() {
+		t.Errorf("changes without a change: %+v", c)
+	}
+	n.tr.Forget(5)
+	if c := n.tr.Changes(); len(c.Bind) != 1 || c.Bind[0].Index != 5 {
+		t.Errorf("after Forget: %+v", c)
+	}
+}
+
+func TestBadAnnouncements(t *testing.T) {
+	tr := NewTracker(TrackerOptions{})
+	for _, row := range []struct {
+		a    Announcement
+		want string
+	}{
+		{Announcement{Index: 5, Pod: policy.ObjectKey{Name: "a"}}, "names no pod"},
+		{Announcement{Index: 5, Pod: keyOf("a"), Addrs: addrs("LL")}, "fe80::1 is not an address of a pod"},
+		{Announcement{Index: 5, Pod: keyOf("a"), Addrs: []netip.Addr{{}}}, "is not an address of a pod"},
+	} {
+		if err := tr.Announce(row.a); err == nil || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%+v: %v, want %s", row.a, err, row.want)
+		}
+	}
+}
+
+// Whatever comes in whatever order: no address on two interfaces, none
+// enforced for a pod that is not there, and nothing left when all is gone.
+func TestRandomHistories(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	for range 300 {
+		n := newNode(t, TrackerOptions{})
+		for range 60 {
+			index, name, ip := 1+r.IntN(4), string(rune('a'+r.IntN(3))), 1+r.IntN(4)
+			u := []string{"u1", "u2", "-"}[r.IntN(3)]
+			steps := []string{
+				fmt.Sprintf("pod %s %s %d", name, u, ip), fmt.Sprintf("pod %s %s %d,%d", name, u, ip, 1+r.IntN(4)),
+				fmt.Sprintf("done %s %s %d", name, u, ip), "rmpod " + name,
+				fmt.Sprintf("veth %d", index), fmt.Sprintf("veth %d", index), fmt.Sprintf("gone %d", index),
+				fmt.Sprintf("hint %d %d", index, ip), fmt.Sprintf("hint %d %d,%d", index, ip, 1+r.IntN(4)),
+				fmt.Sprintf("retract %s %s", name, u), "sync",
+			}
+			n.play(steps[r.IntN(len(steps))])
+			if r.IntN(8) == 0 {
+				_ = n.tr.Announce(Announcement{Index: index, Pod: keyOf(name), UID: uid(u), Addrs: addrs(fmt.Sprint(ip))})
+				n.apply()
+			}
+			for i, b := range n.maps {
+				p := n.tr.pods[b.Pod]
+				if b.State == Enforced && (p == nil || p.Terminal || p.UID != b.UID) {
+					t.Fatalf("after %s: %d is enforced for %v", n.where, i, b)
+				}
+			}
+		}
+		n.play("sync; gone 1; gone 2; gone 3; gone 4")
+		if len(n.maps) != 0 || len(n.tr.owners) != 0 {
+			t.Fatalf("left: %v %v", n.maps, n.tr.owners)
+		}
+		if t.Failed() {
+			return
+		}
+	}
+}

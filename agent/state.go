@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/weirnet/weir/agent/datapath"
+	"github.com/weirnet/weir/api/server"
+	"github.com/weirnet/weir/policy"
+)
+
+// Names of the conditions, in the order in which they are shown. The agent is
+// ready when all that block are OK.
+const (
+	conditionSynced    = "lists"     // the first full lists are applied
+	conditionEndpoints = "endpoints" // every local pod is attached, or named
+	conditionSelfTest  = "self-test" // a test packet through the live programs was answered right
+	conditionApply     = "apply"     // the newest policy is in the maps
+	conditionManifests = "manifests" // what the source holds can be used
+	conditionHooks     = "hooks"     // weir stands first, and nothing redirects past it
+	conditionConfig    = "configuration"
+)
+
+// condition is OK, or says why not.
+type condition struct {
+	server.Condition
+	blocks bool // holds readiness back
+	count  int  // of the faults, where they are many
+}
+
+// state is what the agent tells of itself. Each part has one writer.
+type state struct {
+	version, node, runID string
+	started              time.Time
+
+	mu         sync.RWMutex
+	mode       string
+	source     string
+	generation uint64
+	lastApply  time.Duration
+	endpoints  []server.Endpoint
+	neighbours []server.Neighbour
+	conditions []condition
+}
+
+func newState(version, node string, now time.Time) *state {
+	s := &state{version: version, node: node, started: now}
+	for _, name := range []string{conditionSynced, conditionEndpoints, conditionSelfTest, conditionHooks} {
+		s.set(name, true, fmt.Errorf("not done yet"), 0)
+	}
+	s.set(conditionApply, true, nil, 0)
+	s.set(conditionManifests, true, nil, 0)
+	s.set(conditionConfig, false, nil, 0)
+	return s
+}
+
+// set a condition: err nil is OK. It reports whether it is another than before.
+func (s *state) set(name string, blocks bool, err error, count int) bool {
+	c := condition{Condition: server.Condition{Name: name, OK: err == nil}, blocks: blocks, count: count}
+	if err != nil {
+		c.Message = err.Error()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.conditions, func(c condition) bool { return c.Name == name })
+	if i < 0 {
+		s.conditions = append(s.conditions, c)
+		return true
+	}
+	changed := s.conditions[i] != c
+	s.conditions[i] = c
+	return changed
+}
+
+func (s *state) applied(generation uint64, took time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.generation, s.lastApply = generation, took
+}
+
+func (s *state) setEndpoints(list []server.Endpoint) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endpoints = list
+}
+
+func (s *state) setNeighbours(list []server.Neighbour) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.neighbours = list
+}
+
+func (s *state) setMode(mode string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mode = mode
+}
+
+// snapshot is a copy for readers; its lists are never changed in place.
+type snapshot struct {
+	mode, source string
+	generation   uint64
+	lastApply    time.Duration
+	endpoints    []server.Endpoint
+	neighbours   []server.Neighbour
+	conditions   []condition
+}
+
+func (s *state) snapshot() snapshot {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return snapshot{s.mode, s.source, s.generation, s.lastApply, s.endpoints, s.neighbours, slices.Clone(s.conditions)}
+}
+
+func (s snapshot) endpointsByState() map[string]uint32 {
+	n := map[string]uint32{}
+	for _, e := range s.endpoints {
+		n[e.State]++
+	}
+	return n
+}
+
+// notReady names the conditions that hold readiness back; nil if none does.
+func (s *state) notReady() error {
+	for _, c := range s.snapshot().conditions {
+		if c.blocks && !c.OK {
+			return fmt.Errorf("%s: %s", c.Name, c.Message)
+		}
+	}
+	return nil
+}
+
+// stateReader answers Agent.Status and Agent.Endpoints.
+type stateReader struct {
+	state *state
+	dir   *directory
+	dp    *datapath.Datapath
+}
+
+// Status implements server.StateReader.
+func (r *stateReader) Status(context.Context) (server.Status, error) {
+	s := r.state.snapshot()
+	answer := server.Status{
+		Version: r.state.version, Node: r.state.node, Started: r.state.started,
+		Ready: r.state.notReady() == nil, Kernel: r.dp.Kernel(),
+		Endpoints: s.endpointsByState(), Generation: s.generation, LastApply: s.lastApply,
+		Neighbours: s.neighbours, Mode: s.mode, Source: s.source, Epoch: r.dp.Epoch(),
+	}
+	for _, c := range s.conditions {
+		answer.Conditions = append(answer.Conditions, c.Condition)
+	}
+	for _, f := range r.dp.Features() {
+		inUse := "no"
+		if f.InUse {
+			inUse = "yes"
+		}
+		answer.Features = append(answer.Features, server.Feature{Name: f.Name, InUse: inUse, Why: f.Note})
+	}
+	for _, u := range r.dp.Usage() {
+		answer.Maps = append(answer.Maps, server.MapUse{Name: u.Map, Entries: uint64(u.Used), Capacity: uint64(u.Capacity)})
+	}
+	rings, err := r.dp.Lost()
+	if err != nil {
+		return answer, err
+	}
+	for _, ring := range rings {
+		answer.Emitted += ring.Emitted
+		answer.Lost += ring.Lost
+	}
+	return answer, nil
+}
+
+// Endpoints implements server.StateReader.
+func (r *stateReader) Endpoints(context.Context) ([]server.Endpoint, error) {
+	list := slices.Clone(r.state.snapshot().endpoints)
+	r.dir.mu.RLock()
+	defer r.dir.mu.RUnlock()
+	for i := range list {
+		pod, ok := r.dir.pods[list[i].Pod]
+		if !ok {
+			continue
+		}
+		list[i].IngressPolicies = keysOf(r.dir.policiesOf(pod, policy.Ingress))
+		list[i].EgressPolicies = keysOf(r.dir.policiesOf(pod, policy.Egress))
+	}
+	return list, nil
+}
+
+func keysOf(policies []*policy.Policy) []policy.ObjectKey {
+	var keys []policy.ObjectKey
+	for _, p := range policies {
+		keys = append(keys, p.ObjectKey)
+	}
+	return keys
+}
