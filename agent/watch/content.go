@@ -49,13 +49,10 @@ func contentOf(path string) (data []byte, busy bool, err error) {
 // without CAP_LEASE, says nothing: then known is false.
 func beingWritten(f *os.File) (busy, known bool) {
 	fd := f.Fd()
-	_, err := unix.FcntlInt(fd, unix.F_SETLEASE, syscall.F_RDLCK)
-	switch err {
-	case nil:
-		_, _ = unix.FcntlInt(fd, unix.F_SETLEASE, syscall.F_UNLCK)
-		return false, true
-	case unix.EAGAIN:
-		return true, true
+	if _, err := unix.FcntlInt(fd, unix.F_SETLEASE, syscall.F_RDLCK); err != nil {
+		busy = errors.Is(err, unix.EAGAIN)
+		return busy, busy
 	}
-	return false, false
+	_, _ = unix.FcntlInt(fd, unix.F_SETLEASE, syscall.F_UNLCK) // so does closing it
+	return false, true
 }

@@ -5,7 +5,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -74,12 +73,6 @@ func holds(line string, parts []string) bool {
 		}
 	}
 	return true
-}
-
-// ready reads the answer of `weir status -o json`.
-func ready(status []byte) bool {
-	var s struct{ Ready bool }
-	return json.Unmarshal(status, &s) == nil && s.Ready
 }
 
 func title(text string) { fmt.Printf("\n== %s\n", text) }

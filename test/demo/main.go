@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 )
@@ -37,7 +36,7 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d := &demo{bin: bin, dir: dir, pins: "/sys/fs/bpf/" + filepath.Base(dir)}
+	d := &demo{bin: bin, dir: dir}
 	defer func() {
 		if os.Getenv("KEEP") == "1" && ctx.Err() == nil {
 			d.tellHowToAttach()

@@ -9,23 +9,24 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"syscall"
 	"time"
 
 	"github.com/weirnet/weir/test/netns"
+	"github.com/weirnet/weir/test/node"
 )
 
 // demo owns all that it makes: namespaces, servers, two processes, a folder
 // and the agent's pins.
 type demo struct {
-	bin, dir, pins string
-	node           *netns.Node
-	pods           map[string]*netns.Pod
-	echoes         []io.Closer
-	agent, watcher *exec.Cmd
-	lines          *lines
-	failed, shown  int
+	bin, dir      string
+	node          *netns.Node
+	pods          map[string]*netns.Pod
+	echoes        []io.Closer
+	agent         *node.Agent
+	watcher       *exec.Cmd
+	lines         *lines
+	failed, shown int
 }
 
 // build makes the namespaces, the servers in them and the manifests.
@@ -35,11 +36,11 @@ func (d *demo) build() (err error) {
 	}
 	d.pods = map[string]*netns.Pod{}
 	for _, p := range pods {
-		pod, err := d.node.AddPod(p.name, p.addrs...)
+		pod, err := d.node.AddPod(p.Name, p.Addrs...)
 		if err != nil {
 			return err
 		}
-		d.pods[p.name] = pod
+		d.pods[p.Name] = pod
 	}
 	for _, s := range []struct {
 		ns   *netns.Namespace
@@ -55,61 +56,27 @@ func (d *demo) build() (err error) {
 		}
 		d.echoes = append(d.echoes, echo)
 	}
-	if err := os.Mkdir(filepath.Join(d.dir, "manifests"), 0o755); err != nil {
+	if d.agent, err = node.NewAgent(d.bin, d.dir, "demo", d.node); err != nil {
 		return err
 	}
 	return errors.Join(
-		d.replace("manifests/cluster.yaml", clusterManifest()),
-		d.replace("manifests/policies.yaml", policiesManifest(8080)),
-		d.replace("weir.yaml", configuration("audit")),
+		d.agent.Replace("manifests/cluster.yaml", node.Manifest("demo", []string{"shop", "other"}, pods)),
+		d.agent.Replace("manifests/policies.yaml", policiesManifest(8080)),
+		d.agent.Replace("weir.yaml", configuration("audit")),
 	)
 }
 
-// command of weir-agent on the demo's node.
-func (d *demo) agentCommand(args ...string) *exec.Cmd {
-	return exec.Command(filepath.Join(d.bin, "weir-agent"), append(args,
-		"--node=demo",
-		"--manifests="+filepath.Join(d.dir, "manifests"),
-		"--state-dir="+filepath.Join(d.dir, "state"),
-		"--pin-dir="+d.pins,
-		"--socket="+filepath.Join(d.dir, "agent.sock"),
-		"--log-level=warn",
-	)...)
-}
-
-// startAgent starts the agent inside the node's namespace (a child is born in
-// the namespace of the thread that forks) and waits until it is ready.
+// startAgent starts the agent on the node and waits until it is ready.
 func (d *demo) startAgent(ctx context.Context) error {
-	d.agent = d.agentCommand("--config=" + filepath.Join(d.dir, "weir.yaml"))
-	d.agent.Stdout, d.agent.Stderr = os.Stdout, os.Stderr
-	d.agent.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ^C is for us; we end it in order
-	if err := d.node.Do(d.agent.Start); err != nil {
-		return fmt.Errorf("start weir-agent: %w", err)
+	if err := d.agent.Start(); err != nil {
+		return err
 	}
-	until := time.Now().Add(30 * time.Second)
-	for {
-		out, err := d.weir("status", "-o", "json").CombinedOutput()
-		if err == nil && ready(out) {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if time.Now().After(until) {
-			return fmt.Errorf("weir-agent is not ready after 30 s; weir status says: %v %s", err, out)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-}
-
-// weir is a command of the CLI against the demo's agent.
-func (d *demo) weir(args ...string) *exec.Cmd {
-	return exec.Command(filepath.Join(d.bin, "weir"), append([]string{"--socket=" + filepath.Join(d.dir, "agent.sock")}, args...)...)
+	return d.agent.WaitReady(ctx, 60*time.Second)
 }
 
 // startObserve runs `weir observe -f`; its lines are what the demo shows.
 func (d *demo) startObserve(ctx context.Context) error {
-	d.watcher = d.weir("observe", "-f")
+	d.watcher = d.agent.Weir("observe", "-f")
 	d.watcher.Stderr = os.Stderr
 	d.watcher.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	pipe, err := d.watcher.StdoutPipe()
@@ -132,45 +99,15 @@ func (d *demo) startObserve(ctx context.Context) error {
 
 // close ends what was started, in the reverse order, and removes what was made.
 func (d *demo) close() error {
-	var errs []error
-	for _, p := range []*exec.Cmd{d.watcher, d.agent} {
-		errs = append(errs, end(p))
+	errs := []error{node.End(d.watcher)}
+	if d.agent != nil {
+		errs = append(errs, d.agent.Close())
 	}
 	for _, e := range d.echoes {
 		errs = append(errs, e.Close())
 	}
 	if d.node != nil {
-		if d.agent != nil {
-			cleanup := d.agentCommand("cleanup")
-			err := d.node.Do(func() error {
-				out, err := cleanup.CombinedOutput()
-				if err != nil {
-					return fmt.Errorf("weir-agent cleanup: %w: %s", err, out)
-				}
-				return nil
-			})
-			errs = append(errs, err)
-		}
 		errs = append(errs, d.node.Close())
 	}
 	return errors.Join(append(errs, os.RemoveAll(d.dir))...)
-}
-
-// end asks a process to end, and insists after 10 s.
-func end(p *exec.Cmd) error {
-	if p == nil || p.Process == nil {
-		return nil
-	}
-	_ = p.Process.Signal(syscall.SIGTERM)
-	timer := time.AfterFunc(10*time.Second, func() { _ = p.Process.Kill() })
-	defer timer.Stop()
-	err := p.Wait()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		if !timer.Stop() {
-			return fmt.Errorf("%s did not end within 10 s and was killed", filepath.Base(p.Path))
-		}
-		return nil // it was told to end: its exit code says so
-	}
-	return err
 }

@@ -50,7 +50,7 @@ func (d *demo) audit(ctx context.Context) error {
 }
 
 func (d *demo) enforce(ctx context.Context) error {
-	if err := d.replace("weir.yaml", configuration("enforce")); err != nil {
+	if err := d.agent.Replace("weir.yaml", configuration("enforce")); err != nil {
 		return err
 	}
 	title("The configuration changes: namespace shop is enforced from now on")
@@ -88,7 +88,7 @@ func (d *demo) change(ctx context.Context) error {
 	}
 	mark := d.lines.mark()
 	begun := time.Now()
-	if err := d.replace("manifests/policies.yaml", policiesManifest(9090)); err != nil {
+	if err := d.agent.Replace("manifests/policies.yaml", policiesManifest(9090)); err != nil {
 		return err
 	}
 	took, err := untilCut(conn, begun)
@@ -118,7 +118,7 @@ func untilCut(conn net.Conn, begun time.Time) (time.Duration, error) {
 
 func (d *demo) explain(context.Context) error {
 	title("weir explain shop/frontend shop/my-app --port 8080")
-	out, err := d.weir("explain", "shop/frontend", "shop/my-app", "--port", "8080").CombinedOutput()
+	out, err := d.agent.Weir("explain", "shop/frontend", "shop/my-app", "--port", "8080").CombinedOutput()
 	fmt.Print(indent(string(out)))
 	if err != nil {
 		return fmt.Errorf("weir explain: %w", err)

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package restart
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/weirnet/weir/test/netns"
+	"github.com/weirnet/weir/test/node"
+)
+
+// policies under which frontend may reach web on 8080 and nobody else may;
+// noise differs from apply to apply and changes no verdict of the test.
+func policies(noise int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {namespace: shop, name: allow-web}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  policyTypes: [Ingress, Egress]
+  ingress:
+  - from: [{podSelector: {matchLabels: {app: frontend}}}]
+    ports: [{port: 8080}, {port: %d}]
+---
+`, 20000+noise)
+	for i := range 20 {
+		fmt.Fprintf(&b, `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {namespace: shop, name: noise-%[1]d}
+spec:
+  podSelector: {}
+  policyTypes: [Ingress]
+  ingress:
+  - from: [{ipBlock: {cidr: 172.16.%[2]d.0/24}}]
+    ports: [{port: %[3]d}]
+---
+`, i, (noise+i)%250, 30000+noise)
+	}
+	return b.String()
+}
+
+// The agent is killed at ten random points of an apply and started again,
+// while streams and 200 new connections a second of each kind flow. Not one
+// verdict may be wrong, counted at both ends.
+func TestKilledUnderTraffic(t *testing.T) {
+	node.RequireKernel(t)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	s := newStage(t)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var flow traffic
+	for _, addr := range s.web.Addrs {
+		to := netip.AddrPortFrom(addr, 8080)
+		conn, err := s.frontend.Dial("tcp", to, answerLimit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		flow.stream(ctx, conn)
+		flow.connect(ctx, s.frontend.Namespace, to, 100, true)
+		flow.connect(ctx, s.stranger.Namespace, to, 100, false)
+	}
+	const kills = 10
+	for i := range kills {
+		if err := s.agent.Replace("manifests/policies.yaml", policies(i+1)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(random.Int64N(int64(12 * time.Millisecond)))) // the random point
+		if err := s.agent.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.agent.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.agent.WaitReady(ctx, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	flow.wait.Wait()
+	t.Logf("%d kills; %d new connections and %d exchanges allowed, %d attempts denied",
+		kills, flow.opened.Load(), flow.streamed.Load(), flow.refused.Load())
+	if n := flow.wronglyDropped.Load() + flow.streamCuts.Load(); n > 0 {
+		t.Errorf("wrongly dropped: %d (%d of them streams): %v", n, flow.streamCuts.Load(), flow.first)
+	}
+	if n := flow.wronglyPassed.Load() + s.arrived.Load(); n > 0 {
+		t.Errorf("wrongly passed: %d seen by the sender, %d by the receiver", flow.wronglyPassed.Load(), s.arrived.Load())
+	}
+	if flow.opened.Load() < kills*20 || flow.refused.Load() < kills*20 || flow.streamed.Load() < kills*20 {
+		t.Error("too little traffic to prove anything")
+	}
+}
+
+// stage is a node with an agent, a server and two clients.
+type stage struct {
+	agent                   *node.Agent
+	web, frontend, stranger *netns.Pod
+	arrived                 atomic.Int64 // connections from the stranger that web accepted
+}
+
+func newStage(t *testing.T) *stage {
+	bin := node.Build(t, "../../cmd/weir", "../../cmd/weir-agent")
+	n, err := netns.NewNode("rst", netns.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s := &stage{}
+	pods := []node.Pod{
+		{Namespace: "shop", Name: "web", Labels: "app: web", Addrs: node.Dual(10)},
+		{Namespace: "shop", Name: "frontend", Labels: "app: frontend", Addrs: node.Dual(11)},
+		{Namespace: "shop", Name: "stranger", Labels: "app: stranger", Addrs: node.Dual(12)},
+	}
+	for i, to := range []**netns.Pod{&s.web, &s.frontend, &s.stranger} {
+		if *to, err = n.AddPod(pods[i].Name, pods[i].Addrs...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.serve(t)
+	if s.agent, err = node.NewAgent(bin, filepath.Join(t.TempDir(), "weir-restart"), "node-a", n); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.agent.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := s.agent.Replace("manifests/cluster.yaml", node.Manifest("node-a", []string{"shop"}, pods)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.agent.Replace("manifests/policies.yaml", policies(0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.agent.WaitReady(t.Context(), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// serve echoes on web, and counts who should not have come.
+func (s *stage) serve(t *testing.T) {
+	var l net.Listener
+	err := s.web.Do(func() (err error) { l, err = net.Listen("tcp", ":8080"); return err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			from := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+			for _, a := range s.stranger.Addrs {
+				if a == from {
+					s.arrived.Add(1)
+				}
+			}
+			go func() {
+				defer conn.Close()
+				buffer := make([]byte, 64)
+				for {
+					n, err := conn.Read(buffer)
+					if err != nil {
+						return
+					}
+					if _, err := conn.Write(buffer[:n]); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+}
