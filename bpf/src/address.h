@@ -37,8 +37,8 @@ static __always_inline void copy_address(__u8 *to, const __u8 *from)
 
 static __always_inline bool same_address(const __u8 *a, const __u8 *b)
 {
-	return word(a, 0) == word(b, 0) && word(a, 1) == word(b, 1) &&
-	       word(a, 2) == word(b, 2) && word(a, 3) == word(b, 3);
+	return word(a, 0) == word(b, 0) && word(a, 1) == word(b, 1) && word(a, 2) == word(b, 2) &&
+	       word(a, 3) == word(b, 3);
 }
 
 /* Also the test for a forbidden address in a real IPv6 packet. */

@@ -65,11 +65,11 @@ static __always_inline bool is_tracked(struct __sk_buff *skb, const struct flow_
 
 	/* Two calls: the kernel takes no other size than these constants. */
 	if (fill_tuple(key, sender, &tuple) == sizeof(tuple.ipv4))
-		connection = bpf_skb_ct_lookup(skb, &tuple, sizeof(tuple.ipv4), &opts,
-					       sizeof(opts));
+		connection =
+			bpf_skb_ct_lookup(skb, &tuple, sizeof(tuple.ipv4), &opts, sizeof(opts));
 	else
-		connection = bpf_skb_ct_lookup(skb, &tuple, sizeof(tuple.ipv6), &opts,
-					       sizeof(opts));
+		connection =
+			bpf_skb_ct_lookup(skb, &tuple, sizeof(tuple.ipv6), &opts, sizeof(opts));
 	if (!connection)
 		return false;
 	bpf_ct_release(connection);

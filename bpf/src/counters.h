@@ -29,8 +29,7 @@ static __always_inline struct traffic *drop_of(const struct drop_key *key)
 }
 
 /* Of scalars only: see match_row. ruled: the verdict above 8 bits of reason. */
-__noinline int count_drop(__u32 ifindex, __u32 direction, __u32 ruled, __u32 segments,
-			  __u32 length)
+__noinline int count_drop(__u32 ifindex, __u32 direction, __u32 ruled, __u32 segments, __u32 length)
 {
 	struct drop_key key = {
 		.ifindex = ifindex,
@@ -47,8 +46,8 @@ __noinline int count_drop(__u32 ifindex, __u32 direction, __u32 ruled, __u32 seg
 	return 0;
 }
 
-static __always_inline void count_dropped(const struct sight *sight, __u32 ifindex,
-					  __u8 verdict, __u8 reason)
+static __always_inline void count_dropped(const struct sight *sight, __u32 ifindex, __u8 verdict,
+					  __u8 reason)
 {
 	count_drop(ifindex, sight->direction, (__u32)verdict << 8 | reason, sight->segments,
 		   sight->length);

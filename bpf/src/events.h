@@ -11,8 +11,7 @@ enum record_size {
 };
 
 /* The one place where floods of denials are to be held back. */
-static __always_inline bool may_tell_denial(const struct packet *pkt,
-					    const struct ruling *ruling)
+static __always_inline bool may_tell_denial(const struct packet *pkt, const struct ruling *ruling)
 {
 	return true;
 }
@@ -36,8 +35,8 @@ static __always_inline __u64 wake_flag(void *ring)
 	__u64 filled = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA);
 	__u64 half = bpf_ringbuf_query(ring, BPF_RB_RING_SIZE) / 2;
 
-	return filled >= half && filled < half + RECORD_SIZE ? BPF_RB_FORCE_WAKEUP :
-							       BPF_RB_NO_WAKEUP;
+	return filled >= half && filled < half + RECORD_SIZE ? BPF_RB_FORCE_WAKEUP
+							     : BPF_RB_NO_WAKEUP;
 }
 
 static __always_inline void fill_event(struct event *event, const struct packet *pkt,

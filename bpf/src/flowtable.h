@@ -42,8 +42,7 @@ static __always_inline __u32 last_seen(const struct flow *flow)
 
 static __always_inline bool tcp_closed(const struct flow *flow)
 {
-	return (flow->tcp_tx | flow->tcp_rx) & TCP_RST ||
-	       (flow->tcp_tx & flow->tcp_rx & TCP_FIN);
+	return (flow->tcp_tx | flow->tcp_rx) & TCP_RST || (flow->tcp_tx & flow->tcp_rx & TCP_FIN);
 }
 
 /* Without TCP only the initiator's packets keep a flow alive: else one packet
@@ -105,8 +104,7 @@ static __always_inline void flow_refresh(struct flow *flow, const struct sight *
 		flow->flags |= FLOW_ANSWERED;
 }
 
-static __always_inline __u32 established_reason(const struct flow *flow,
-						const struct sight *sight)
+static __always_inline __u32 established_reason(const struct flow *flow, const struct sight *sight)
 {
 	return flow->initiator == sender_of(sight->direction) ? REASON_ESTABLISHED : REASON_REPLY;
 }
@@ -131,8 +129,8 @@ static __always_inline bool flow_carries(const struct flow_key *key, const struc
 {
 	struct flow *flow = flow_find(key);
 
-	if (!flow || flow->epoch != sight->epoch || is_cut(flow) ||
-	    flow_restarts(flow, sight) || flow_expired(flow, key->protocol, sight->now))
+	if (!flow || flow->epoch != sight->epoch || is_cut(flow) || flow_restarts(flow, sight) ||
+	    flow_expired(flow, key->protocol, sight->now))
 		return false;
 	flow_refresh(flow, sight, key->protocol);
 	count_total(sight, established_reason(flow, sight));
@@ -150,8 +148,7 @@ static __always_inline bool has_share(const __u64 *usage, __u32 slot)
 }
 
 /* Non-zero when no table takes it; the verdict stands all the same. */
-static __noinline int flow_insert(const struct flow_key *key, const struct flow *flow,
-				  __u32 slot)
+static __noinline int flow_insert(const struct flow_key *key, const struct flow *flow, __u32 slot)
 {
 	__u64 *usage = bpf_map_lookup_elem(&flow_usage, &slot);
 	__u32 zero = 0;

@@ -36,8 +36,7 @@ static __always_inline bool parse_quoted_ports(struct __sk_buff *skb, const stru
 	if (key->protocol != PROTO_ICMP && key->protocol != PROTO_ICMPV6 &&
 	    !has_ports(key->protocol))
 		return true;
-	if (offset + sizeof(head) > pkt->end ||
-	    bpf_skb_load_bytes(skb, offset, head, sizeof(head)))
+	if (offset + sizeof(head) > pkt->end || bpf_skb_load_bytes(skb, offset, head, sizeof(head)))
 		return false;
 	if (has_ports(key->protocol)) {
 		key->local_port = told ? head[0] : head[1];
@@ -59,8 +58,7 @@ static __always_inline bool parse_quoted_ipv4(struct __sk_buff *skb, const struc
 	__be32 address[2];
 	__u32 size;
 
-	if (offset + SIZE_IPV4 > pkt->end ||
-	    bpf_skb_load_bytes(skb, offset, head, sizeof(head)) ||
+	if (offset + SIZE_IPV4 > pkt->end || bpf_skb_load_bytes(skb, offset, head, sizeof(head)) ||
 	    bpf_skb_load_bytes(skb, offset + 12, address, sizeof(address)))
 		return false;
 	size = (head[0] & 0xf) * 4;
@@ -80,8 +78,7 @@ static __always_inline bool parse_quoted_ipv6(struct __sk_buff *skb, const struc
 	__u32 direction = pkt->sight.direction;
 	__u8 head[8] ADDR;
 
-	if (offset + SIZE_IPV6 > pkt->end ||
-	    bpf_skb_load_bytes(skb, offset, head, sizeof(head)) ||
+	if (offset + SIZE_IPV6 > pkt->end || bpf_skb_load_bytes(skb, offset, head, sizeof(head)) ||
 	    bpf_skb_load_bytes(skb, offset + 8, quoted_source(key, direction), 16) ||
 	    bpf_skb_load_bytes(skb, offset + 24, quoted_destination(key, direction), 16))
 		return false;
@@ -103,8 +100,7 @@ static __always_inline bool parse_quoted(struct __sk_buff *skb, const struct pac
 
 /* To a pod: it is told of its own packet. From a pod: it tells the sender, of
  * a packet to itself. */
-static __always_inline bool is_addressed_right(const struct packet *pkt,
-					       const struct endpoint *ep,
+static __always_inline bool is_addressed_right(const struct packet *pkt, const struct endpoint *ep,
 					       const struct flow_key *key)
 {
 	if (pkt->sight.direction == DIR_INGRESS)

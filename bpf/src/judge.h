@@ -43,8 +43,8 @@ static __always_inline int rule_on_opaque(struct work *work, __u8 reason)
 
 static __always_inline int settle(struct work *work, __u8 reason)
 {
-	return reason == REASON_NEIGHBOUR ? allow(&work->ruling, reason) :
-					    deny(&work->ruling, reason);
+	return reason == REASON_NEIGHBOUR ? allow(&work->ruling, reason)
+					  : deny(&work->ruling, reason);
 }
 
 static __always_inline int rule_on_ip(struct __sk_buff *skb, struct work *work)

@@ -87,15 +87,13 @@ static __always_inline int rule_on_discovery_from_pod(struct __sk_buff *skb,
 
 /* Routers are the node and what lies behind its uplink, never another pod. A
  * bridge keeps the sender's veth in ingress_ifindex. */
-static __always_inline int rule_on_discovery_to_pod(struct __sk_buff *skb,
-						    const struct packet *pkt)
+static __always_inline int rule_on_discovery_to_pod(struct __sk_buff *skb, const struct packet *pkt)
 {
 	__u32 from = skb->ingress_ifindex;
 
 	if (pkt->icmp_type != ND_ROUTER_ADVERTISEMENT && pkt->icmp_type != ND_REDIRECT)
 		return REASON_NEIGHBOUR;
-	return bpf_map_lookup_elem(&endpoints, &from) ? REASON_NEIGHBOUR_FORGED :
-							REASON_NEIGHBOUR;
+	return bpf_map_lookup_elem(&endpoints, &from) ? REASON_NEIGHBOUR_FORGED : REASON_NEIGHBOUR;
 }
 
 /* The reason, by which it is allowed only if it is REASON_NEIGHBOUR. */

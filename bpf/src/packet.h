@@ -32,24 +32,24 @@ struct sight {
 	__u32 segments; /* of GSO; at least 1 */
 	__u8 direction; /* enum direction */
 	__u8 tcp_flags;
-	__u8 starts;    /* asks for something new: TCP SYN, ICMP request */
+	__u8 starts; /* asks for something new: TCP SYN, ICMP request */
 	__u8 pad;
 };
 
 struct packet {
 	struct flow_key key; /* as the pod sees it; zero where nothing was parsed */
 	struct sight sight;
-	__u32 l3;            /* offsets from the link header, in bytes */
+	__u32 l3; /* offsets from the link header, in bytes */
 	__u32 l4;
-	__u32 end;           /* of the IP packet; Ethernet may pad behind it */
-	__u32 fragment_id;   /* network, IPv4: 16 bits of it */
-	__be16 ethertype;    /* network */
+	__u32 end;             /* of the IP packet; Ethernet may pad behind it */
+	__u32 fragment_id;     /* network, IPv4: 16 bits of it */
+	__be16 ethertype;      /* network */
 	__u16 fragment_offset; /* host, units of 8 bytes */
 	__u8 shape;
 	__u8 part;
 	__u8 fragment_protocol; /* same in all fragments of a packet */
 	__u8 has_fragment_header;
-	__u8 headerless;     /* a first fragment without the whole layer-4 header */
+	__u8 headerless; /* a first fragment without the whole layer-4 header */
 	__u8 hop_limit;
 	__u8 icmp_type;
 	__u8 icmp_code;

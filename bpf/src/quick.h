@@ -46,8 +46,8 @@ static __always_inline bool quick_transport(const void *l4, const void *data_end
 	return protocol == PROTO_SCTP && size >= SIZE_SCTP;
 }
 
-static __always_inline bool quick_ipv4(const void *l3, const void *data_end,
-				       struct flow_key *key, struct sight *sight)
+static __always_inline bool quick_ipv4(const void *l3, const void *data_end, struct flow_key *key,
+				       struct sight *sight)
 {
 	const __u8 *ip = l3;
 	bool out = sight->direction == DIR_EGRESS;
@@ -65,8 +65,8 @@ static __always_inline bool quick_ipv4(const void *l3, const void *data_end,
 	return quick_transport(l3 + SIZE_IPV4, data_end, total - SIZE_IPV4, key, sight);
 }
 
-static __always_inline bool quick_ipv6(const void *l3, const void *data_end,
-				       struct flow_key *key, struct sight *sight)
+static __always_inline bool quick_ipv6(const void *l3, const void *data_end, struct flow_key *key,
+				       struct sight *sight)
 {
 	const __u8 *ip = l3;
 	bool out = sight->direction == DIR_EGRESS;

@@ -58,13 +58,14 @@ static __always_inline bool is_encapsulation(__u8 protocol)
 	       protocol == PROTO_ETHERIP;
 }
 
-/* The node may take this off and believe what is inside. */
+/* The node may take this off and believe what is inside. Each of its devices
+ * has a link-local address, and a new device's is known late. */
 static __always_inline bool reaches_tunnels(const struct packet *pkt)
 {
 	const __u8 *to = pkt->key.remote;
 	const struct peer *peer;
 
-	if (is_multicast(to) || is_broadcast(to))
+	if (is_multicast(to) || is_broadcast(to) || is_link_local(to))
 		return true;
 	peer = bpf_map_lookup_elem(&peers, to);
 	return peer && peer->flags & PEER_NODE;

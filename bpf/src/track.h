@@ -129,8 +129,8 @@ __noinline int rule_on_midstream(struct __sk_buff *skb)
 }
 
 /* The ruling becomes an entry: in place where an old one has the key. */
-static __always_inline void admit(const struct packet *pkt, __u32 slot,
-				  const struct ruling *ruling, struct flow *old)
+static __always_inline void admit(const struct packet *pkt, __u32 slot, const struct ruling *ruling,
+				  struct flow *old)
 {
 	struct flow fresh = {
 		.first = pkt->sight.now,

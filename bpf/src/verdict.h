@@ -35,8 +35,8 @@ static __always_inline bool is_row(const struct row *row, const struct row_key *
 {
 	const volatile struct row_key *got = &row->key;
 
-	return got->set == key->set && got->class == key->class &&
-	       got->protocol == key->protocol && got->page == key->page;
+	return got->set == key->set && got->class == key->class && got->protocol == key->protocol &&
+	       got->page == key->page;
 }
 
 /* The index of the interval that holds the port, or one of enum search. */
@@ -186,8 +186,8 @@ static __always_inline int rule_on_key(const struct endpoint *ep, const struct f
 	if (arrival == ARRIVED_FROM_POD ||
 	    (arrival == ARRIVED_FROM_STACK && peer_flags & PEER_NODE)) {
 		ruling->flow_flags = FLOW_STICKY;
-		return allow(ruling, arrival == ARRIVED_FROM_POD ? REASON_OWN_TRAFFIC :
-								   REASON_FROM_NODE);
+		return allow(ruling,
+			     arrival == ARRIVED_FROM_POD ? REASON_OWN_TRAFFIC : REASON_FROM_NODE);
 	}
 	if (is_unpoliced(ep, direction, ruling)) {
 		if (direction == DIR_EGRESS && is_translated(key, peer_flags))

@@ -22,7 +22,7 @@ struct ruling {
 	__u8 direction; /* whose policy decided */
 	__u8 initiator; /* enum side */
 	__u8 flow_flags;
-	__u8 event;     /* enum event_kind; 0: none, but denials always have one */
+	__u8 event; /* enum event_kind; 0: none, but denials always have one */
 	__u8 pad;
 };
 
@@ -65,9 +65,9 @@ static __always_inline int deny(struct ruling *ruling, __u8 reason)
 /* What audit lets pass; forgeries are not among it. */
 static __always_inline bool is_policy_miss(__u8 reason)
 {
-	return reason == REASON_NO_RULE || reason == REASON_DENY_RULE ||
-	       reason == REASON_NO_HOOK || reason == REASON_REVOKED ||
-	       reason == REASON_UNSUPPORTED || reason == REASON_FRAGMENT;
+	return reason == REASON_NO_RULE || reason == REASON_DENY_RULE || reason == REASON_NO_HOOK ||
+	       reason == REASON_REVOKED || reason == REASON_UNSUPPORTED ||
+	       reason == REASON_FRAGMENT;
 }
 
 static __always_inline void apply_mode(const struct endpoint *ep, struct ruling *ruling)
