@@ -5,6 +5,7 @@ package compile_test
 import (
 	"bufio"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"runtime"
@@ -156,9 +157,10 @@ func BenchmarkChange(b *testing.B) {
 		fresh := new(*known)
 		fresh.Name, fresh.IPs = "fresh", []netip.Addr{netip.MustParseAddr("10.200.0.1")}
 		relabelled := *known
-		relabelled.Labels = map[string]string{"app": "app-7", "tier": "tier-9"}
-		unmatched := *known
-		unmatched.Labels = map[string]string{"rev": "2"}
+		relabelled.Labels = map[string]string{"rev": "2"}
+		unseen := *known
+		unseen.Labels = maps.Clone(known.Labels)
+		unseen.Labels["rev"] = "2"
 		local := 0
 		for s.pod(local).Node != thisNode || s.pod(local).Namespace == "ns-0" {
 			local++
@@ -180,7 +182,7 @@ func BenchmarkChange(b *testing.B) {
 			{"pod_added", pods(fresh), policy.Batch{DeletedPods: []policy.ObjectKey{fresh.ObjectKey}}},
 			{"pod_removed", policy.Batch{DeletedPods: []policy.ObjectKey{known.ObjectKey}}, pods(known)},
 			{"pod_relabelled", pods(&relabelled), pods(known)},
-			{"pod_relabelled_unseen", pods(&unmatched), pods(known)},
+			{"pod_relabelled_unseen", pods(&unseen), pods(known)},
 			{"policy_changed", policies(&changed), policies(before)},
 			{"policy_to_every_namespace", policies(&wide), policies(before)},
 			{"policy_with_new_block", policies(&blocks), policies(before)},
