@@ -69,7 +69,7 @@ func Run(ctx context.Context, setup Setup) (err error) {
 		return fmt.Errorf("watch interfaces: %w", err)
 	}
 	ctl, err := newController(controllerParts{
-		options: o, dp: dp, dir: dir, state: st, metrics: m, problems: source, log: log,
+		options: o, dp: dp, dir: dir, state: st, metrics: m, problems: source, look: links.Look, log: log,
 	})
 	if err != nil {
 		return err

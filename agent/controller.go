@@ -31,6 +31,7 @@ type controllerParts struct {
 	state    *state
 	metrics  *metrics
 	problems problemReader
+	look     func() // has the interfaces looked at again
 	log      *slog.Logger
 }
 
@@ -85,6 +86,7 @@ const inspectEvery = 5 * time.Second
 func (c *controller) run(ctx context.Context, batches <-chan policy.Batch) error {
 	inspect := time.NewTicker(inspectEvery)
 	defer inspect.Stop()
+	links := c.links
 	for {
 		select {
 		case <-ctx.Done():
@@ -95,7 +97,11 @@ func (c *controller) run(ctx context.Context, batches <-chan policy.Batch) error
 				continue
 			}
 			c.takeBatch(b)
-		case e := <-c.links:
+		case e, ok := <-links:
+			if !ok {
+				links = nil
+				continue
+			}
 			c.takeLinks(e)
 		case ask := <-c.asks:
 			ask()
@@ -126,6 +132,9 @@ func (c *controller) takeBatch(b policy.Batch) {
 	c.tracker.SetPods(b)
 	c.push(c.engine.Apply(b), begun)
 	c.bind()
+	if len(b.Pods) > 0 {
+		c.look() // its veth may be there, with addresses that nobody told of
+	}
 	c.push(c.engine.Collect(), time.Time{})
 	c.synced = c.synced || b.Synced
 	c.reportManifests()

@@ -174,6 +174,7 @@ func (c *controller) inspect() {
 		return
 	}
 	c.bind() // what failed before
+	c.publishEndpoints() // a pod that waits too long for its interface is named then
 	c.refuse()
 	var faults []error
 	for _, d := range c.dp.Restore() {

@@ -43,7 +43,7 @@ func newSpace(t *testing.T) *space {
 	ns, err := netns.New()
 	must(t, err)
 	must(t, netns.Set(home))
-	h, err := netlink.NewHandleAt(ns)
+	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
 	must(t, err)
 	s := &space{t: t, ns: ns, Handle: h}
 	t.Cleanup(func() {

@@ -31,7 +31,7 @@ func contentOf(path string) (data []byte, busy bool, err error) {
 	case info.Size() > maxFile:
 		return nil, false, fmt.Errorf("larger than %d MiB", maxFile>>20)
 	}
-	if busy, known := beingWritten(f); known && busy {
+	if beingWritten(f) {
 		return nil, true, nil
 	}
 	data, err = io.ReadAll(io.LimitReader(f, maxFile))
@@ -39,20 +39,19 @@ func contentOf(path string) (data []byte, busy bool, err error) {
 		return nil, false, err
 	}
 	// A writer that came while the file was read.
-	busy, known := beingWritten(f)
-	return data, known && busy, nil
+	return data, beingWritten(f), nil
 }
 
 // beingWritten reports whether somebody has the open file open for writing. The
 // kernel grants a read lease only where nobody has; it is given back at once.
-// A file system without leases (some network ones), or a file of another user
-// without CAP_LEASE, says nothing: then known is false.
-func beingWritten(f *os.File) (busy, known bool) {
+// False also where it cannot be told: a file system without leases (some
+// network ones), or a file of another user without CAP_LEASE. There a file that
+// is written in place may be read by halves, if the half is whole YAML.
+func beingWritten(f *os.File) bool {
 	fd := f.Fd()
 	if _, err := unix.FcntlInt(fd, unix.F_SETLEASE, syscall.F_RDLCK); err != nil {
-		busy = errors.Is(err, unix.EAGAIN)
-		return busy, busy
+		return errors.Is(err, unix.EAGAIN)
 	}
 	_, _ = unix.FcntlInt(fd, unix.F_SETLEASE, syscall.F_UNLCK) // so does closing it
-	return false, true
+	return false
 }

@@ -92,10 +92,7 @@ func (l *listing) gather(ctx context.Context, quiet *time.Timer) bool {
 	end := last.Add(l.opts.Burst)
 	for {
 		left := min(time.Until(last.Add(l.opts.Quiet)), time.Until(end))
-		if left <= 0 {
-			return true
-		}
-		quiet.Reset(left)
+		quiet.Reset(max(left, 0))
 		select {
 		case <-ctx.Done():
 			return false
@@ -106,7 +103,20 @@ func (l *listing) gather(ctx context.Context, quiet *time.Timer) bool {
 			if l.note(event.Name) {
 				last = time.Now()
 			}
+			continue
 		case <-quiet.C:
+		}
+		// A late timer says nothing of quiet if notices wait as well.
+		select {
+		case event, open := <-l.notify.Events:
+			if !open || !time.Now().Before(end) {
+				l.note(event.Name)
+				return true
+			}
+			if l.note(event.Name) {
+				last = time.Now()
+			}
+		default:
 			return true
 		}
 	}
