@@ -66,6 +66,17 @@ lint: ## gofmt, go vet, staticcheck, errorlint, clang-format
 arm64: ## Build everything for arm64
 	GOARCH=arm64 go build ./...
 
+# kernels
+KERNELS ?= 5.10 6.1 6.12 newest
+PACKAGES_KERNELS := qemu-system-x86 xz-utils zstd
+.PHONY: test-kernels packages-kernels
+test-kernels: packages-kernels ## The kernel tests on older and newer kernels in QEMU; KERNELS="5.10 newest", REFRESH=1 downloads them again
+	WEIR_BOOT_KERNELS=1 go test -count=1 -v -timeout 180m -run TestKernels ./test/kernel -kernels '$(KERNELS)' $(if $(REFRESH),-refresh)
+
+packages-kernels:
+	@missing=; for p in $(PACKAGES_KERNELS); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	[ -z "$$missing" ] || { echo "installing Debian packages:$$missing"; apt-get -o DPkg::Lock::Timeout=400 update -qq && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=400 install -y -qq --no-install-recommends $$missing >/dev/null; }
+
 .PHONY: packages-run packages-generate
 packages-run packages-generate: packages-%:
 	@missing=; for p in $(if $(filter run,$*),$(PACKAGES_RUN),$(PACKAGES_GENERATE)); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \

@@ -173,7 +173,7 @@ func (c *controller) inspect() {
 	if !c.finished {
 		return
 	}
-	c.bind() // what failed before
+	c.bind()             // what failed before
 	c.publishEndpoints() // a pod that waits too long for its interface is named then
 	c.refuse()
 	var faults []error

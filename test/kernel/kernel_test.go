@@ -104,18 +104,16 @@ func cacheDir(t *testing.T) string {
 	return filepath.Join(dir, "weir", "kernels")
 }
 
-// boot prints the guest's lines as they come, but for tests that begin and
-// pass: the log has them all.
+// boot prints the guest's lines as they come, without the tests that begin or
+// pass, which the log has too.
 func boot(t *testing.T, runner *Runner, name string, image Image, want []string) *Report {
 	t.Helper()
 	fmt.Printf("%s: boot %s; all output: %s\n", name, image.Version, runner.log(name))
 	start := time.Now()
 	report, err := runner.Boot(t.Context(), name, image, func(line string) {
 		text := strings.TrimSpace(line)
-		for _, quiet := range []string{"=== ", "--- PASS", "feature: "} {
-			if strings.HasPrefix(text, quiet) {
-				return
-			}
+		if strings.HasPrefix(text, "=== ") || strings.HasPrefix(text, "--- PASS") || strings.Contains(text, FeatureMark) {
+			return
 		}
 		fmt.Printf("%s| %s\n", name, line)
 	})

@@ -23,8 +23,8 @@ func packages() []string {
 
 const guestInit = "test/kernel/guest"
 
-// binary is a static program for the guest.
-type binary struct {
+// testBinary is a static program for the guest.
+type testBinary struct {
 	pkg  string // folder in the module
 	path string // on this machine
 }
@@ -38,13 +38,13 @@ func hasTests(root, pkg string) bool {
 
 // build makes the guest's init and one test binary for each package. The guest
 // has no C library.
-func build(ctx context.Context, root, dir string, pkgs []string) (init string, tests []binary, err error) {
+func build(ctx context.Context, root, dir string, pkgs []string) (init string, tests []testBinary, err error) {
 	init = filepath.Join(dir, "init")
 	if err := goCommand(ctx, root, "build", "-o", init, "./"+guestInit); err != nil {
 		return "", nil, err
 	}
 	for _, pkg := range pkgs {
-		b := binary{pkg, filepath.Join(dir, strings.ReplaceAll(pkg, "/", "-")+".test")}
+		b := testBinary{pkg, filepath.Join(dir, strings.ReplaceAll(pkg, "/", "-")+".test")}
 		if err := goCommand(ctx, root, "test", "-c", "-o", b.path, "./"+pkg); err != nil {
 			return "", nil, err
 		}
@@ -66,8 +66,8 @@ func goCommand(ctx context.Context, root, verb string, arguments ...string) erro
 // module is where the packages' folders stand in the guest, as in the source.
 const module = "module"
 
-// writeInitramfs packs init, modules, tests and their test data.
-func writeInitramfs(path, root, init string, tests []binary, p plan.Plan, modules []Module) error {
+// writeInitramfs packs init, modules, tests and the files that they read.
+func writeInitramfs(path, root, init string, tests []testBinary, p plan.Plan, modules []Module) error {
 	file, err := os.Create(path)
 	if err != nil {
 		return err
@@ -90,8 +90,10 @@ func writeInitramfs(path, root, init string, tests []binary, p plan.Plan, module
 		}
 		archive.file(testFile(b.pkg), content)
 		archive.directory(module + "/" + b.pkg)
-		if err := writeTestdata(archive, root, b.pkg); err != nil {
-			return err
+		for _, folder := range []string{"testdata", "corpus"} {
+			if err := writeFolder(archive, root, filepath.Join(b.pkg, folder)); err != nil {
+				return err
+			}
 		}
 	}
 	if content, err = encode(p); err != nil {
@@ -104,9 +106,9 @@ func writeInitramfs(path, root, init string, tests []binary, p plan.Plan, module
 	return file.Close()
 }
 
-func writeTestdata(archive *cpio, root, pkg string) error {
-	from := filepath.Join(root, pkg)
-	return filepath.WalkDir(filepath.Join(from, "testdata"), func(path string, entry fs.DirEntry, err error) error {
+// writeFolder packs what tests read, if it is there.
+func writeFolder(archive *cpio, root, folder string) error {
+	return filepath.WalkDir(filepath.Join(root, folder), func(path string, entry fs.DirEntry, err error) error {
 		if os.IsNotExist(err) {
 			return nil
 		}

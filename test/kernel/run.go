@@ -60,7 +60,7 @@ func (o *Options) Validate() error {
 type Runner struct {
 	options Options
 	init    string
-	tests   []binary
+	tests   []testBinary
 }
 
 // NewRunner builds the programs.

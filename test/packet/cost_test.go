@@ -90,7 +90,7 @@ func costCases(w *world) []costCase {
 // the kernel's own measure has no fractions.
 func (w *world) time(program *ebpf.Program, frame []byte) float64 {
 	w.t.Helper()
-	options := &ebpf.RunOptions{Data: frame, Context: Context{Ifindex: w.m.Link(linkA)}.bytes(), Repeat: costRuns}
+	options := &ebpf.RunOptions{Data: frame, Context: Context{Ifindex: w.m.Link(linkA)}.bytes(w.m.ingressAt), Repeat: costRuns}
 	var took int64
 	w.must(w.m.space.inside(func() error {
 		begin := threadTime()

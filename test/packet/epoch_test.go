@@ -104,6 +104,13 @@ func TestKeepExisting(t *testing.T) {
 						w.t.Errorf("entry %+v: want the old rule in the new epoch", got)
 					}
 				})}},
+			{"a cut one is not kept cut", nil, []step{out(syn, "allowed rule new"), then(func(w *world) {
+				key := w.key(protocolTCP, "A:1000", "C:80")
+				flow, _, err := w.m.Flow(key)
+				w.must(err)
+				flow.Verdict, flow.Reason, flow.Flags = 0, uint8(bpf.WeirReasonREASON_REVOKED), uint8(bpf.WeirFlowFlagFLOW_TOMBSTONE)
+				w.must(w.m.PutFlow(key, flow))
+			}), out(ack, "denied revoked"), epoch(2), out(ack, "allowed * freed"), in(reply, "allowed reply")}},
 			{"a new flow is judged", nil, []step{out(syn, "allowed rule new"), flip(setIn, setNone, 2), out(f.tcp("A:1001", "C:80", "S"), "denied no-rule")}},
 		}
 	})

@@ -23,6 +23,8 @@ type Machine struct {
 	space   *space
 	rings   [2]*ringbuf.Reader // by enum ring
 	seen    totals             // after the last run
+
+	ingressAt int // where test runs take ingress_ifindex
 }
 
 // NewMachine loads the programs. It needs root. Close gives everything back.
@@ -83,6 +85,14 @@ func (m *Machine) load() error {
 		bpf.WeirMapEventsAllowed: o.RingBytes, bpf.WeirMapEventsDenied: o.RingBytes,
 	} {
 		spec.Maps[name].MaxEntries = entries
+	}
+	if m.ingressAt, err = placeOfIngress(); err != nil {
+		return err
+	}
+	for _, p := range spec.Programs {
+		if err := readIngressAt(m.ingressAt, p); err != nil {
+			return err
+		}
 	}
 	if err := spec.LoadAndAssign(&m.objects, nil); err != nil {
 		return fmt.Errorf("load the programs: %w", err)

@@ -94,7 +94,7 @@ func (m *Machine) execute(hook Hook, frame []byte, c Context) (uint32, error) {
 	var returned uint32
 	err := m.space.inside(func() error {
 		var err error
-		returned, err = m.program(hook).Run(&ebpf.RunOptions{Data: frame, Context: c.bytes(), Repeat: 1})
+		returned, err = m.program(hook).Run(&ebpf.RunOptions{Data: frame, Context: c.bytes(m.ingressAt), Repeat: 1})
 		return err
 	})
 	if errors.Is(err, unix.EINVAL) && len(frame) < longestRefused {
@@ -130,9 +130,9 @@ func (m *Machine) readEvents(r *Result) error {
 	return errors.Join(errs[:]...)
 }
 
-func (c Context) bytes() []byte {
+func (c Context) bytes(ingressAt int) []byte {
 	b := make([]byte, sizeContext)
-	binary.NativeEndian.PutUint32(b[offsetIngress:], c.Ingress)
+	binary.NativeEndian.PutUint32(b[ingressAt:], c.Ingress)
 	binary.NativeEndian.PutUint32(b[offsetIfindex:], c.Ifindex)
 	binary.NativeEndian.PutUint32(b[offsetGSOSegs:], c.GSOSegs)
 	return b

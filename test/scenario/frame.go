@@ -13,6 +13,12 @@ func hasPorts(p policy.Protocol) bool {
 	return p == policy.TCP || p == policy.UDP || p == policy.SCTP
 }
 
+// hasIdentity reports whether two flows of a protocol between the same ends can
+// be told apart: by source ports, or the identifier of an echo.
+func hasIdentity(p policy.Protocol) bool {
+	return hasPorts(p) || p == policy.ICMP || p == policy.ICMPv6
+}
+
 // frames are a probe's first packet, and what answers it.
 type frames struct {
 	request, reply packet.Packet

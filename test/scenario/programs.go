@@ -97,7 +97,7 @@ func (p *Programs) Judge(probes []Probe) ([]Answer, error) {
 
 func (p *Programs) probe(probe Probe) (Answer, error) {
 	var a Answer
-	if !hasPorts(probe.Protocol) && probe.Protocol != policy.ICMP && probe.Protocol != policy.ICMPv6 {
+	if !hasIdentity(probe.Protocol) {
 		// Without ports or identifier it would meet the entry of the last
 		// probe of its kind.
 		if err := p.machine.Age(time.Hour); err != nil {

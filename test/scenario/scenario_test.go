@@ -73,11 +73,15 @@ func expect(t *testing.T, s Scenario, e Engine) Outcome {
 }
 
 func TestOracle(t *testing.T) {
-	each(t, func(t *testing.T, s Scenario) { expect(t, s, NewOracle()) })
+	all := shown{}
+	each(t, func(t *testing.T, s Scenario) { all.add(t, s.File, expect(t, s, NewOracle())) })
+	all.check(t, "oracle")
 }
 
 func TestInterpreter(t *testing.T) {
-	each(t, func(t *testing.T, s Scenario) { expect(t, s, NewInterpreter()) })
+	all := shown{}
+	each(t, func(t *testing.T, s Scenario) { all.add(t, s.File, expect(t, s, NewInterpreter())) })
+	all.check(t, "interpreter")
 }
 
 // TestHistories: the tables depend on the present state, never on the path.
