@@ -96,6 +96,7 @@ func Run(ctx context.Context, setup Setup) (err error) {
 	g.Go(func() error { return source.Run(ctx, batches) })
 	g.Go(func() error { return links.Run(ctx, ctl.links) })
 	g.Go(func() error { return ctl.run(ctx, batches) })
+	g.Go(func() error { return ctl.inspectAll(ctx) })
 	g.Go(func() error {
 		return dp.Events(ctx, func(e bpf.WeirEvent) {
 			if err := flows.Check(&e); err != nil {

@@ -52,6 +52,7 @@ type controller struct {
 	synced        bool // the first full lists of objects are applied
 	listed        bool // the first full list of interfaces was told
 	finished      bool
+	inspectable   chan struct{} // closed when finished
 	generation    uint64
 	hostPorts     map[policy.ObjectKey][]policy.PortNumber
 	nodePorts     map[policy.ObjectKey][]policy.PortNumber
@@ -69,23 +70,18 @@ func newController(parts controllerParts) (*controller, error) {
 		engine:          resolve.New(parts.options.Node, marks),
 		compiler:        compile.New(),
 		bindErrors:      map[int]error{},
+		inspectable:     make(chan struct{}),
 		hostPorts:       map[policy.ObjectKey][]policy.PortNumber{},
 		nodePorts:       map[policy.ObjectKey][]policy.PortNumber{},
 	}
 	c.state.setMode(c.options.Mode)
 	c.newTracker()
-	c.refuse() // before the first pod is bound
+	c.takeRedirects(datapath.RedirectPeer()) // before the first pod is bound
 	return c, nil
 }
 
-// inspectEvery is how often what others may have changed is looked at: the
-// place on the hooks, programs that redirect, the self test.
-const inspectEvery = 5 * time.Second
-
 // run until ctx ends or the batches do.
 func (c *controller) run(ctx context.Context, batches <-chan policy.Batch) error {
-	inspect := time.NewTicker(inspectEvery)
-	defer inspect.Stop()
 	links := c.links
 	for {
 		select {
@@ -105,8 +101,6 @@ func (c *controller) run(ctx context.Context, batches <-chan policy.Batch) error
 			c.takeLinks(e)
 		case ask := <-c.asks:
 			ask()
-		case <-inspect.C:
-			c.inspect()
 		}
 		c.finish()
 	}

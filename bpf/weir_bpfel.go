@@ -31,6 +31,13 @@ type WeirCidrKey struct {
 	Addr      [16]uint8
 }
 
+type WeirDenial struct {
+	_       structs.HostLayout
+	Tag     uint64
+	Told    uint32
+	Repeats uint32
+}
+
 type WeirDirection uint32
 
 const (
@@ -300,6 +307,7 @@ const (
 const (
 	WeirMapCidrs           = "cidrs"
 	WeirMapCounters        = "counters"
+	WeirMapDenials         = "denials"
 	WeirMapDrops           = "drops"
 	WeirMapEndpoints       = "endpoints"
 	WeirMapEpoch           = "epoch"
@@ -381,6 +389,7 @@ type WeirProgramSpecs struct {
 type WeirMapSpecs struct {
 	Cidrs         *ebpf.MapSpec `ebpf:"cidrs"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
+	Denials       *ebpf.MapSpec `ebpf:"denials"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
 	Endpoints     *ebpf.MapSpec `ebpf:"endpoints"`
 	Epoch         *ebpf.MapSpec `ebpf:"epoch"`
@@ -436,6 +445,7 @@ func (o *WeirObjects) Close() error {
 type WeirMaps struct {
 	Cidrs         *ebpf.Map `ebpf:"cidrs"`
 	Counters      *ebpf.Map `ebpf:"counters"`
+	Denials       *ebpf.Map `ebpf:"denials"`
 	Drops         *ebpf.Map `ebpf:"drops"`
 	Endpoints     *ebpf.Map `ebpf:"endpoints"`
 	Epoch         *ebpf.Map `ebpf:"epoch"`
@@ -460,6 +470,7 @@ func (m *WeirMaps) Close() error {
 	return _WeirClose(
 		m.Cidrs,
 		m.Counters,
+		m.Denials,
 		m.Drops,
 		m.Endpoints,
 		m.Epoch,

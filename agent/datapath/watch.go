@@ -47,27 +47,40 @@ func (d *Datapath) Position(ifindex int) ([]Position, error) {
 
 // Restore looks at the hooks of all bound veths, and puts weir back in the
 // first place where it has lost it: attached in front before the old
-// attachment goes. It returns what it found wrong.
+// attachment goes. It returns what it found wrong. It holds nothing up: other
+// methods have their turn between two interfaces.
 func (d *Datapath) Restore() []Displaced {
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	indices := slices.Sorted(maps.Keys(d.bindings))
+	d.mu.Unlock()
 	var list []Displaced
-	for _, ifindex := range slices.Sorted(maps.Keys(d.bindings)) {
-		b := d.bindings[ifindex]
-		for _, hook := range hooks {
-			if !d.finished && d.attachedBefore(ifindex, hook) {
-				continue // programs of the run before stay until Finish
-			}
-			found, err := d.hook.Position(ifindex, hook)
-			if err == nil && found.First() {
-				continue
-			}
-			displaced := Displaced{Ifindex: ifindex, Ifname: b.Ifname, Found: found, Err: err}
-			if err == nil {
-				displaced.Now, displaced.Err = d.restore(ifindex, hook)
-			}
-			list = append(list, displaced)
+	for _, ifindex := range indices {
+		list = append(list, d.restoreInterface(ifindex)...)
+	}
+	return list
+}
+
+func (d *Datapath) restoreInterface(ifindex int) []Displaced {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b, bound := d.bindings[ifindex]
+	if !bound {
+		return nil // unbound meanwhile
+	}
+	var list []Displaced
+	for _, hook := range hooks {
+		if !d.finished && d.attachedBefore(ifindex, hook) {
+			continue // programs of the run before stay until Finish
 		}
+		found, err := d.hook.Position(ifindex, hook)
+		if err == nil && found.First() {
+			continue
+		}
+		displaced := Displaced{Ifindex: ifindex, Ifname: b.Ifname, Found: found, Err: err}
+		if err == nil {
+			displaced.Now, displaced.Err = d.restore(ifindex, hook)
+		}
+		list = append(list, displaced)
 	}
 	return list
 }

@@ -4,15 +4,48 @@
 #ifndef WEIR_EVENTS_H
 #define WEIR_EVENTS_H
 
+#include "config.h"
 #include "work.h"
 
 enum record_size {
 	RECORD_SIZE = sizeof(struct event) + BPF_RINGBUF_HDR_SZ,
 };
 
-/* The one place where floods of denials are to be held back. */
-static __always_inline bool may_tell_denial(const struct packet *pkt, const struct ruling *ruling)
+/* Spreads every bit of the key over the word (the multiplier is 2^64 divided
+ * by the golden ratio). Tuples that collide are told more often than once a
+ * second, no more. */
+static __always_inline __u64 tag_of(const struct flow_key *key)
 {
+	const address_word *words = (const address_word *)key;
+	__u64 tag = 1;
+	int i;
+
+	for (i = 0; i < sizeof(*key) / sizeof(*words); i++)
+		tag = (tag ^ words[i]) * 0x9e3779b97f4a7c15ULL;
+	return tag;
+}
+
+/* The first denial of a tuple is told at once, then one a second, with the
+ * number of those between: else a pod that is denied and tries again could
+ * fill the ring. False: not now. */
+static __always_inline bool may_tell_denial(const struct packet *pkt, __u32 *repeats)
+{
+	__u64 tag = tag_of(&pkt->key);
+	__u32 place = tag >> 32 & (DENIAL_PLACES - 1);
+	struct denial *denial = bpf_map_lookup_elem(&denials, &place);
+
+	if (!denial)
+		return true;
+	if (denial->tag == tag) {
+		if (pkt->sight.now - denial->told < ticks_per_second) {
+			denial->repeats++;
+			return false;
+		}
+		*repeats = denial->repeats;
+	}
+	denial->tag = tag;
+	denial->told = pkt->sight.now;
+	denial->repeats = 0;
 	return true;
 }
 
@@ -40,7 +73,7 @@ static __always_inline __u64 wake_flag(void *ring)
 }
 
 static __always_inline void fill_event(struct event *event, const struct packet *pkt,
-				       const struct ruling *ruling)
+				       const struct ruling *ruling, __u32 repeats)
 {
 	event->time = bpf_ktime_get_ns();
 	event->ifindex = pkt->key.ifindex;
@@ -63,7 +96,7 @@ static __always_inline void fill_event(struct event *event, const struct packet 
 	event->rule = ruling->rule;
 	event->class = ruling->class;
 	event->length = pkt->sight.length;
-	event->repeats = 0;
+	event->repeats = repeats;
 	event->service_port = 0;
 	event->pad[0] = 0;
 	event->pad[1] = 0;
@@ -72,14 +105,14 @@ static __always_inline void fill_event(struct event *event, const struct packet 
 }
 
 static __always_inline int emit(void *ring, __u32 index, const struct packet *pkt,
-				const struct ruling *ruling)
+				const struct ruling *ruling, __u32 repeats)
 {
 	struct event *event = bpf_ringbuf_reserve(ring, sizeof(*event), 0);
 
 	count_event(index, !event);
 	if (!event)
 		return -1;
-	fill_event(event, pkt, ruling);
+	fill_event(event, pkt, ruling, repeats);
 	bpf_ringbuf_submit(event, wake_flag(ring));
 	return 0;
 }
@@ -89,16 +122,19 @@ __noinline int tell(void)
 	const struct work *work = current_work();
 	const struct packet *pkt;
 	const struct ruling *ruling;
+	__u32 repeats = 0;
 
 	if (!work)
 		return -1;
 	pkt = &work->packet;
 	ruling = &work->ruling;
 	if (ruling->verdict == VERDICT_ALLOWED)
-		return emit(&events_allowed, RING_ALLOWED, pkt, ruling);
-	if (ruling->verdict == VERDICT_DENIED && !may_tell_denial(pkt, ruling))
+		return emit(&events_allowed, RING_ALLOWED, pkt, ruling, 0);
+	/* A cut of a live flow is told in any case. */
+	if (ruling->verdict == VERDICT_DENIED && ruling->event == EVENT_NEW &&
+	    !may_tell_denial(pkt, &repeats))
 		return 0;
-	return emit(&events_denied, RING_DENIED, pkt, ruling);
+	return emit(&events_denied, RING_DENIED, pkt, ruling, repeats);
 }
 
 #endif

@@ -135,6 +135,17 @@ struct {
 	__uint(max_entries, 1 << 20);
 } events_denied SEC(".maps");
 
+/* Programs write; the hash of a denied tuple -> when it was last told. A
+ * newcomer takes the place of another tuple with the same index, whose next
+ * denial is then told at once. An array: a denial costs one lookup without a
+ * lock, and no flood can make it fail. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct denial);
+	__uint(max_entries, DENIAL_PLACES);
+} denials SEC(".maps");
+
 /* Programs write; by enum ring. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

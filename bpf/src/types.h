@@ -273,6 +273,18 @@ struct drop_key {
 };
 _Static_assert(sizeof(struct drop_key) == 8, "drop_key");
 
+enum denial_limit {
+	DENIAL_PLACES = 16384, /* a power of two */
+};
+
+/* denials: one tuple is told at most once a second. */
+struct denial {
+	__u64 tag;     /* hash of the flow key; 0: free */
+	__u32 told;    /* ticks */
+	__u32 repeats; /* since then */
+};
+_Static_assert(sizeof(struct denial) == 16, "denial");
+
 struct ring_stats {
 	__u64 emitted;
 	__u64 lost; /* the ring was full */

@@ -19,7 +19,7 @@ import (
 func samples(f family) map[string]Packet {
 	web := f.tcp("A:1000", "C:80", "S")
 	out := map[string]Packet{
-		"TCP": web, "UDP": f.udp("A:1000", "C:53"), "SCTP": f.sctp("A:1000", "C:3868"), "echo": f.echo("A", "O", 7),
+		"TCP": web, "ACK": f.tcp("A:1000", "C:80", "A"), "UDP": f.udp("A:1000", "C:53"), "SCTP": f.sctp("A:1000", "C:3868"), "echo": f.echo("A", "O", 7),
 		"ESP": f.other("A", "O", 50), "tag": web.Tag(5), "two tags": web.ServiceTag(5).Tag(6),
 		"error":          Unreachable(f.at("A"), f.at("C"), f.tcp("C:80", "A:1000", "A")),
 		"first fragment": f.udp("A:1000", "C:53").Pad(96).Fragment(7, 0, 48), "later fragment": f.udp("A:1000", "C:53").Pad(96).Fragment(7, 48, 96),
@@ -44,7 +44,8 @@ func samples(f family) map[string]Packet {
 func turned(p Packet) Packet { p.src, p.dst = p.dst, p.src; return p }
 
 // Every cut of every sample: the frame ends early, and the headers still say
-// the whole length. Policy allows everything, so that only the parser denies.
+// the whole length. Policy allows everything, and the flow is known, so that
+// only the parser denies.
 func TestCut(t *testing.T) {
 	m := machine(t, nil)
 	for _, f := range families() {
@@ -54,6 +55,7 @@ func TestCut(t *testing.T) {
 				generous(w)
 				frame, err := p.Frame()
 				w.must(err)
+				w.run(out(p, ""))
 				for n := shortest(frame); n < len(frame); n++ {
 					if got := w.run(out(p.Cut(n), "")); got.Passed() {
 						t.Errorf("from_pod: %d of %d bytes: %v", n, len(frame), got)
@@ -85,7 +87,7 @@ func shortest(frame []byte) int {
 // allows.
 func TestShort(t *testing.T) {
 	m := machine(t, nil)
-	needed := map[string]int{"TCP": 20, "UDP": 8, "SCTP": 12, "echo": 8, "ask": 24, "tell": 24}
+	needed := map[string]int{"TCP": 20, "ACK": 20, "UDP": 8, "SCTP": 12, "echo": 8, "ask": 24, "tell": 24}
 	for _, f := range families() {
 		for name, p := range samples(f) {
 			if needed[name] == 0 {
@@ -94,6 +96,7 @@ func TestShort(t *testing.T) {
 			t.Run(f.name+" "+name, func(t *testing.T) {
 				w := newWorld(t, m, f)
 				generous(w)
+				w.run(out(p, ""))
 				for n := range needed[name] {
 					if got := w.run(out(p.Short(n).Trail(40), "")); got.Passed() {
 						t.Errorf("from_pod: %d bytes of layer 4: %v", n, got)

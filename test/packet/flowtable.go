@@ -41,8 +41,8 @@ func (m *Machine) Fragments() (map[bpf.WeirFragKey]bpf.WeirFrag, error) {
 	return entries[bpf.WeirFragKey, bpf.WeirFrag](m.objects.Fragments)
 }
 
-// Age makes every flow and fragment older by d, as if nothing had been sent
-// for so long: tests of expiry wait for nothing.
+// Age makes every flow, fragment and told denial older by d, as if nothing had
+// been sent for so long: tests of expiry wait for nothing.
 func (m *Machine) Age(d time.Duration) error {
 	ticks := uint32(d.Seconds() * float64(m.options.TicksPerSecond))
 	for _, table := range []*ebpf.Map{m.objects.Flows, m.objects.FlowsSpill} {
@@ -68,6 +68,31 @@ func (m *Machine) Age(d time.Duration) error {
 		if err := put(m.objects.Fragments, key, fragment); err != nil {
 			return err
 		}
+	}
+	return m.ageDenials(ticks)
+}
+
+func (m *Machine) ageDenials(ticks uint32) error {
+	values := make([]bpf.WeirDenial, m.objects.Denials.MaxEntries())
+	var cursor ebpf.MapBatchCursor
+	_, err := m.objects.Denials.BatchLookup(&cursor, make([]uint32, len(values)), values, nil)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("read %s: %w", m.objects.Denials, err)
+	}
+	for i := range values {
+		values[i].Told -= ticks
+	}
+	return m.writeDenials(values)
+}
+
+// writeDenials writes the whole array, by one system call: it is large.
+func (m *Machine) writeDenials(values []bpf.WeirDenial) error {
+	places := make([]uint32, len(values))
+	for i := range places {
+		places[i] = uint32(i)
+	}
+	if _, err := m.objects.Denials.BatchUpdate(places, values, nil); err != nil {
+		return fmt.Errorf("write %s: %w", m.objects.Denials, err)
 	}
 	return nil
 }

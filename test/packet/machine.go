@@ -122,7 +122,8 @@ func (m *Machine) Link(n int) uint32 { return m.space.links[n] }
 
 // Reset empties every map, and leaves what the agent guarantees to be there:
 // the two prefixes that keep address families and link-local addresses apart,
-// and epoch 1.
+// and epoch 1. What was told of denials stays: a tuple that was denied within the
+// last second gives no event again.
 func (m *Machine) Reset() error {
 	o := &m.objects
 	for _, table := range []*ebpf.Map{
@@ -140,6 +141,7 @@ func (m *Machine) Reset() error {
 		}
 	}
 	errs := []error{
+		m.writeDenials(make([]bpf.WeirDenial, o.Denials.MaxEntries())),
 		m.SetEpoch(1),
 		m.PutPrefix(netip.MustParsePrefix("0.0.0.0/0"), 0),
 		m.PutPrefix(netip.MustParsePrefix("fe80::/10"), 0),

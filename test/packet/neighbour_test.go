@@ -104,6 +104,7 @@ func TestNeighbourDiscovery(t *testing.T) {
 		list(t, machine(t, nil), f, []row{
 			{"be a router", sealed, []step{out(ND(134, self, all, none).Pad(64).Fragment(3, 0, 48), "denied *")}},
 			{"tell another pod's address", sealed, []step{out(ND(136, a, all, b).Pad(64).Fragment(3, 0, 48), "denied *")}},
+			{"tell own address, which RFC 6980 forbids too", sealed, []step{out(ND(136, a, all, a).Pad(64).Fragment(3, 0, 48), "denied *"), out(ND(136, a, all, a).Fragment(3, 0, 24), "denied *")}},
 		})
 	})
 }

@@ -77,6 +77,8 @@ func TestIPv4Header(t *testing.T) {
 		{"header length beyond the packet", nil, []step{out(f.udp("A:1", "C:53").Set(14, 0x4f), bad)}},
 		{"total length beyond the frame", nil, []step{out(syn.Set(16, 0, 41), bad), out(syn.Set(16, 0xff, 0xff), bad)}},
 		{"total length below the header", nil, []step{out(syn.Set(16, 0, 19), bad), out(syn.Set(16, 0, 0), bad)}},
+		{"total length below the header, no ports", nil, []step{out(f.other("A", "O", 50), "allowed rule new"), out(f.other("A", "O", 50).Set(16, 0, 19), bad)}},
+		{"total length beyond the frame, of a known flow", nil, []step{out(f.udp("A:1", "C:53"), "allowed rule new"), out(f.udp("A:1", "C:53").Set(16, 0xff, 0xff), bad)}},
 		{"total length without layer 4", nil, []step{out(syn.Set(16, 0, 20), "denied *")}},
 		{"malformed, not isolated", open, []step{out(syn.Set(14, 0x55), bad), in(syn.Set(16, 0xff, 0xff), bad)}},
 		{"malformed, audited", func(w *world) { w.mode(bpf.WeirModeMODE_AUDIT) }, []step{out(syn.Set(14, 0x55), bad)}},
@@ -107,7 +109,10 @@ func TestIPv6Header(t *testing.T) {
 		{"an unknown header is a protocol", nil, []step{out(f.other("A", "C", 253), "denied no-rule"), out(f.other("A", "O", 253), "allowed rule new")}},
 		{"IPv4-mapped source", open, []step{out(syn.From(mapped4("10.1.0.1")), bad), in(syn.From(mapped4("10.2.0.3")), bad)}},
 		{"IPv4-mapped destination", open, []step{out(syn.To(mapped4("10.2.0.3")), bad), in(syn.To(mapped4("10.1.0.1")), bad)}},
-		{"IPv4-mapped, of an IPv4 flow", nil, []step{out(four().tcp("A:1000", "C:80", "S"), "allowed rule new"), out(syn.From(mapped4("10.1.0.1")).To(mapped4("10.2.0.3")), bad)}},
+		{"IPv4-mapped, of an IPv4 flow", nil, []step{out(four().udp("A:1000", "C:53"), "allowed rule new"), out(f.udp("A:1000", "C:53").From(mapped4("10.1.0.1")).To(mapped4("10.2.0.3")), bad),
+			in(f.udp("C:53", "A:1000").From(mapped4("10.2.0.3")).To(mapped4("10.1.0.1")), bad)}},
+		{"payload length beyond the frame, of a known flow", nil, []step{out(f.udp("A:1", "C:53"), "allowed rule new"), out(f.udp("A:1", "C:53").Set(18, 0xff, 0xff), bad)}},
+		{"a header behind the end, no ports", nil, []step{out(f.other("A", "O", 50).Extend(dst).Set(18, 0, 4), bad), out(f.other("A", "O", 50).Extend(dst), "allowed rule new")}},
 	}
 	for name, headers := range map[string][]Extension{
 		"hop-by-hop": {hop}, "routing": {routing}, "destinations": {dst}, "auth": {auth}, "long": {{Destinations, 264}},
@@ -145,7 +150,7 @@ func TestEventFields(t *testing.T) {
 			{"allowed", nil, []step{out(syn, "allowed rule new").also(field(func(w *world, e bpf.WeirEvent) bool {
 				return e.Set == setOut && e.Rule == ruleWeb && e.Class == classC && e.Initiator == local && e.Direction == uint8(egress) && e.TcpFlags == flagSYN && e.Repeats == 0
 			}, "set, rule, class, initiator, direction, flags"))}},
-			{"denied", nil, []step{in(refused, "denied no-rule").also(field(func(w *world, e bpf.WeirEvent) bool {
+			{"denied", nil, []step{in(f.tcp("C:10", "A:444", "S"), "denied no-rule").also(field(func(w *world, e bpf.WeirEvent) bool {
 				return e.Set == setIn && e.Rule == 0 && e.Class == classC && e.Initiator == remote && e.Direction == uint8(ingress) && e.TcpFlags == flagSYN && e.Kind == uint8(bpf.WeirEventKindEVENT_NEW)
 			}, "set, class, initiator, direction, flags"))}},
 			{"class of a block", nil, []step{out(f.udp("A:1", "O:9"), "allowed rule new").also(field(func(w *world, e bpf.WeirEvent) bool { return e.Class == classO && e.Rule == ruleOut && e.TcpFlags == 0 }, "class and rule of the block"))}},
@@ -158,7 +163,14 @@ func TestEventFields(t *testing.T) {
 				return e.Ethertype == Port(map[bool]uint16{true: 0x0800, false: 0x86dd}[f.is4()])
 			}, "the EtherType"))}},
 			{"service", nil, []step{out(syn, "allowed rule new").also(field(func(w *world, e bpf.WeirEvent) bool { return e.ServicePort == 0 && e.Service == [16]uint8{} }, "no service"))}},
-			{"every denial is told", nil, []step{out(f.tcp("A:1", "D:1", "S"), "denied no-rule").also(field(func(*world, bpf.WeirEvent) bool { return true }, "one")),
+			{"the first denial of a tuple is told, its repeats are not", nil, []step{out(f.tcp("A:1", "D:7", "S"), "denied no-rule").also(field(func(w *world, e bpf.WeirEvent) bool { return e.Repeats == 0 }, "one")),
+				out(f.tcp("A:1", "D:7", "S"), "denied no-rule").also(func(w *world, r Result) {
+					w.t.Helper()
+					if n := len(r.Events[0]) + len(r.Events[1]); n != 0 {
+						w.t.Errorf("%d events of a repeat within a second", n)
+					}
+				})}},
+			{"denials of two tuples are told", nil, []step{out(f.tcp("A:1", "D:1", "S"), "denied no-rule").also(field(func(*world, bpf.WeirEvent) bool { return true }, "one")),
 				in(f.udp("X:1", "A:2"), "denied no-rule").also(field(func(*world, bpf.WeirEvent) bool { return true }, "one"))}},
 			{"spoofed", nil, []step{out(syn.From(f.at("X")), "denied spoofed").also(field(func(w *world, e bpf.WeirEvent) bool {
 				return ends(w, e, "X:1000", "C:80", protocolTCP) && e.Reason == uint8(bpf.WeirReasonREASON_SPOOFED)

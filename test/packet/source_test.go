@@ -73,6 +73,7 @@ func testSpecialSources(t *testing.T, m *Machine) {
 		{"0.0.0.0", open, []step{out(v4.udp("A:1", "C:53").From(netip.IPv4Unspecified()), "denied spoofed")}},
 		{"0.0.0.0 to broadcast, another port", open, []step{out(v4.udp("A:69", "255.255.255.255:67").From(netip.IPv4Unspecified()), "denied spoofed")}},
 		{"0.0.0.0, DHCP to a server", open, []step{out(v4.udp("A:68", "C:67").From(netip.IPv4Unspecified()), "denied spoofed")}},
+		{"DHCP from a forged address", open, []step{out(v4.udp("X:68", "255.255.255.255:67"), "denied spoofed")}},
 		{"169.254/16 is nobody's", open, []step{out(v4.udp("A:1", "C:53").From(netip.MustParseAddr("169.254.1.1")), "denied spoofed")}},
 		{"broadcast", open, []step{out(v4.udp("A:1", "C:53").From(netip.MustParseAddr("255.255.255.255")), "denied spoofed")}},
 	})
