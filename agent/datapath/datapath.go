@@ -34,7 +34,10 @@ type Datapath struct {
 	hook    attacher // what programs are attached by
 	other   attacher // what an earlier agent may have attached by; nil if it cannot
 	kernel  release
-	pins    pinState
+	// conntrack says why programs cannot ask the kernel's connection tracking;
+	// nil: they can. Finding out means reading the kernel's BTF, so it is kept.
+	conntrack error
+	pins      pinState
 
 	spareMu sync.Mutex
 	spare   [len(hooks)]*ebpf.Program

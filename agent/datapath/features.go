@@ -7,7 +7,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/weirnet/weir/bpf"
 )
 
 // Feature is something of the kernel that weir uses if it is there.
@@ -26,7 +25,7 @@ func (d *Datapath) Features() []Feature {
 		d.tcxFeature(),
 		d.batchFeature(),
 		d.takeFeature(),
-		conntrackFeature(),
+		d.conntrackFeature(),
 		inspectFeature(),
 		{Name: "verdict after translation", Note: "no hook yet: egress-isolated pods reach no Service address and no translated port of the node"},
 		d.memoryFeature(),
@@ -62,9 +61,9 @@ func (d *Datapath) takeFeature() Feature {
 	return Feature{Name: "lookup and delete in one step", Note: "two steps are used: the last counters of a flow may miss a packet (5.14)"}
 }
 
-func conntrackFeature() Feature {
+func (d *Datapath) conntrackFeature() Feature {
 	f := Feature{Name: "conntrack lookup"}
-	if err := bpf.ConntrackLookup(); err != nil {
+	if err := d.conntrack; err != nil {
 		f.Note = err.Error() + "; connections older than the agent are taken up by policy alone"
 		return f
 	}

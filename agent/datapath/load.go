@@ -109,6 +109,7 @@ func (d *Datapath) chooseHook() error {
 
 // makeSpec is the object with this run's sizes and settings.
 func (d *Datapath) makeSpec() (*ebpf.CollectionSpec, error) {
+	d.conntrack = bpf.ConntrackLookup()
 	spec, err := bpf.LoadWeir()
 	if err != nil {
 		return nil, fmt.Errorf("read the embedded object: %w", err)
@@ -122,7 +123,7 @@ func (d *Datapath) makeSpec() (*ebpf.CollectionSpec, error) {
 		bpf.WeirVarMidstreamStrict: d.opts.MidstreamStrict,
 		bpf.WeirVarSourceCheck:     !d.opts.SkipSourceCheck,
 		bpf.WeirVarHaveForwardHook: haveForwardHook,
-		bpf.WeirVarHaveConntrack:   bpf.ConntrackLookup() == nil,
+		bpf.WeirVarHaveConntrack:   d.conntrack == nil,
 	}
 	for name, value := range settings {
 		v := spec.Variables[name]

@@ -63,8 +63,9 @@ func (e *Engine) setPolicy(p *policy.Policy) {
 	if ns.policies == nil {
 		ns.policies = map[string]*version{}
 	}
-	ns.policies[p.Name] = &version{policy: p}
-	e.markSubjects(ns)
+	v := &version{policy: p}
+	ns.policies[p.Name] = v
+	e.replaceVersion(ns, p.Name, v)
 }
 
 func (e *Engine) deletePolicy(key policy.ObjectKey) {
@@ -73,12 +74,16 @@ func (e *Engine) deletePolicy(key policy.ObjectKey) {
 		return
 	}
 	delete(ns.policies, key.Name)
-	e.markSubjects(ns)
+	e.replaceVersion(ns, key.Name, nil)
 	e.forgetNamespace(ns)
 }
 
-func (e *Engine) markSubjects(ns *namespace) {
+// replaceVersion puts the present content of a policy, nil if it is gone, in
+// the place of the former, and marks the subjects that one of them selects.
+func (e *Engine) replaceVersion(ns *namespace, name string, v *version) {
 	for _, s := range ns.subjects {
-		e.staleSubjects[s] = struct{}{}
+		if s.replaceVersion(name, v) {
+			e.staleSubjects[s] = struct{}{}
+		}
 	}
 }

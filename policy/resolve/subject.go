@@ -14,11 +14,14 @@ import (
 // subject is a pod of this node that policies may select: not in the host's
 // network, not terminal. It may have no address yet.
 type subject struct {
-	pod  *pod
-	ns   *namespace
-	sets [2]*Set // by direction; nil: not isolated
-	told bool
-	uid  string // as told
+	pod *pod
+	ns  *namespace
+	// versions of the policies that select it, by name: kept, since a change
+	// of one policy among a thousand must not look at the others again.
+	versions []*version
+	sets     [2]*Set // by direction; nil: not isolated
+	told     bool
+	uid      string // as told
 }
 
 func (e *Engine) setSubject(p *pod) {
@@ -32,6 +35,7 @@ func (e *Engine) setSubject(p *pod) {
 		s.ns.subjects[key.Name] = s
 		e.subjects[key] = s
 	}
+	s.versions = selecting(s.ns, p.object)
 	e.staleSubjects[s] = struct{}{}
 }
 
@@ -71,10 +75,9 @@ func (e *Engine) settleSubjects(d *Delta) {
 }
 
 func (e *Engine) setsOf(s *subject) (sets [2]*Set) {
-	versions := selecting(s.ns, s.pod.object)
 	for _, dir := range policy.Directions {
-		var sections []*section
-		for _, v := range versions {
+		sections := make([]*section, 0, len(s.versions))
+		for _, v := range s.versions {
 			if v.policy.Isolates[dir] {
 				sections = append(sections, e.sets.section(v, dir))
 			}
@@ -84,14 +87,36 @@ func (e *Engine) setsOf(s *subject) (sets [2]*Set) {
 	return sets
 }
 
+// replaceVersion is Engine.replaceVersion for one subject; false: neither
+// version selects it.
+func (s *subject) replaceVersion(name string, v *version) bool {
+	i, was := slices.BinarySearchFunc(s.versions, name, func(v *version, name string) int {
+		return strings.Compare(v.policy.Name, name)
+	})
+	is := v != nil && v.selects(s.pod.object)
+	switch {
+	case was && is:
+		s.versions[i] = v
+	case was:
+		s.versions = slices.Delete(s.versions, i, i+1)
+	case is:
+		s.versions = slices.Insert(s.versions, i, v)
+	}
+	return was || is
+}
+
+func (v *version) selects(p *policy.Pod) bool {
+	return !p.HostNetwork && !p.Terminal && v.policy.Subjects.Matches(p.Labels)
+}
+
 // selecting returns the policies of ns that select p, by name.
 func selecting(ns *namespace, p *policy.Pod) []*version {
-	if ns == nil || p.HostNetwork || p.Terminal {
+	if ns == nil {
 		return nil
 	}
 	var versions []*version
 	for _, v := range ns.policies {
-		if v.policy.Subjects.Matches(p.Labels) {
+		if v.selects(p) {
 			versions = append(versions, v)
 		}
 	}

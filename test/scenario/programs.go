@@ -171,8 +171,11 @@ func (p *Programs) arrival(peer End) uint32 {
 
 func (p *Programs) verdict(r packet.Result, peer End) (*Verdict, error) {
 	event, one := r.Event()
-	if !one {
+	if !one && r.Passed() {
 		return nil, fmt.Errorf("%s: no event", r)
+	}
+	if !one { // a denial that was told within the last second is not told again
+		event.Verdict, event.Reason = uint8(bpf.WeirVerdictVERDICT_DENIED), uint8(r.Reason())
 	}
 	return p.verdictOf(event, peer)
 }
