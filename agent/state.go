@@ -35,8 +35,8 @@ type condition struct {
 
 // state is what the agent tells of itself. Each part has one writer.
 type state struct {
-	version, node, runID string
-	started              time.Time
+	version, node string
+	started       time.Time
 
 	mu         sync.RWMutex
 	mode       string

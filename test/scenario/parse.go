@@ -94,7 +94,7 @@ func (p *parser) statement(text string) error {
 		return p.host(strings.Fields(rest))
 	}
 	if len(p.current.Steps) > 1 || p.rows > 0 {
-		return fmt.Errorf("%s behind a row: write it in front of all rows, or as a change:", word)
+		return fmt.Errorf("%s behind a row: write it in front of all rows, or behind the word change", word)
 	}
 	return p.change(text)
 }

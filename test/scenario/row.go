@@ -18,7 +18,7 @@ func (p *parser) row(text string) error {
 	p.rows++
 	left, right, ok := strings.Cut(text, " = ")
 	if !ok {
-		return errors.New("a row without \" = \": want SOURCE -> DESTINATION WHAT = allow|deny ...")
+		return errors.New("a row without \" = \": want SOURCE -> DESTINATION WHAT = allow|deny CAUSES")
 	}
 	words := strings.Fields(left)
 	family := 0

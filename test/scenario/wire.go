@@ -157,11 +157,10 @@ func layer4(network []byte) []byte {
 // sendFromStack lets a namespace send a finished packet as its own.
 func sendFromStack(ns *netns.Namespace, network []byte, to netip.Addr) error {
 	return ns.Do(func() error {
-		family, address := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{})
+		family := unix.AF_INET6
+		var address unix.Sockaddr = &unix.SockaddrInet6{Addr: to.As16()}
 		if to.Is4() {
-			address = &unix.SockaddrInet4{Addr: to.As4()}
-		} else {
-			family, address = unix.AF_INET6, &unix.SockaddrInet6{Addr: to.As16()}
+			family, address = unix.AF_INET, &unix.SockaddrInet4{Addr: to.As4()}
 		}
 		fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 		if err != nil {
