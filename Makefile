@@ -31,7 +31,7 @@ demo: packages-run build ## A node out of network namespaces: policies, verdicts
 
 .PHONY: test
 test: packages-run ## All tests that fit this machine; as root also those with real programs and packets
-	go test -timeout 20m ./...
+	go test -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: test-race
 test-race: ## The packages with goroutines, under the race detector
@@ -76,6 +76,11 @@ test-kernels: packages-kernels ## The kernel tests on older and newer kernels in
 packages-kernels:
 	@missing=; for p in $(PACKAGES_KERNELS); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
 	[ -z "$$missing" ] || { echo "installing Debian packages:$$missing"; apt-get -o DPkg::Lock::Timeout=400 update -qq && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=400 install -y -qq --no-install-recommends $$missing >/dev/null; }
+
+# mutants
+.PHONY: mutants
+mutants: packages-generate ## Break the compiler and the programs line by line; a test must fail each time (root; SAMPLE=6 SEED=1, ONLY=regexp, REPORT=file, JSON=file)
+	go run ./test/mutants $(if $(SAMPLE),-sample $(SAMPLE)) $(if $(SEED),-seed $(SEED)) $(if $(ONLY),-only '$(ONLY)') $(if $(REPORT),-report $(REPORT)) $(if $(JSON),-json $(JSON))
 
 .PHONY: packages-run packages-generate
 packages-run packages-generate: packages-%:
