@@ -26,11 +26,13 @@ type ProgramReport struct {
 	Ended                   bool
 	Passed, Failed, Skipped int
 	Failures                []string
-	Skips                   []string // name and reason
-	last                    string   // the line before, which gives the reason of a skip
+	Skips                   []string          // name and reason
+	test                    string            // whose lines are coming
+	said                    map[string]string // the last line of each test: the reason, if it skips
 }
 
 var (
+	nameLine   = regexp.MustCompile(`^=== (?:RUN|NAME|CONT) +(\S+)`)
 	resultLine = regexp.MustCompile(`^\s*--- (PASS|FAIL|SKIP): (\S+)`)
 	sourceLine = regexp.MustCompile(`^\s+\S+\.go:\d+: (.*)$`)
 )
@@ -41,7 +43,7 @@ const FeatureMark = "feature: "
 // Add reads the next line.
 func (r *Report) Add(line string) {
 	if name, ok := plan.ParseBegan(line); ok {
-		r.Programs = append(r.Programs, ProgramReport{Outcome: plan.Outcome{Name: name}})
+		r.Programs = append(r.Programs, ProgramReport{Outcome: plan.Outcome{Name: name}, said: map[string]string{}})
 		return
 	}
 	if outcome, ok := plan.ParseEnded(line); ok && len(r.Programs) > 0 {
@@ -69,12 +71,16 @@ func (r *Report) Add(line string) {
 }
 
 func (r *Report) output(p *ProgramReport, line string) {
+	if name := nameLine.FindStringSubmatch(line); name != nil {
+		p.test = name[1]
+		return
+	}
 	message := sourceLine.FindStringSubmatch(line)
 	if message != nil {
 		if feature, ok := strings.CutPrefix(message[1], FeatureMark); ok {
 			r.Features = append(r.Features, feature)
 		}
-		p.last = message[1]
+		p.said[p.test] = message[1]
 		return
 	}
 	result := resultLine.FindStringSubmatch(line)
@@ -89,7 +95,7 @@ func (r *Report) output(p *ProgramReport, line string) {
 		p.Failures = append(p.Failures, result[2])
 	case "SKIP":
 		p.Skipped++
-		p.Skips = append(p.Skips, result[2]+": "+p.last)
+		p.Skips = append(p.Skips, result[2]+": "+p.said[result[2]])
 	}
 }
 

@@ -58,12 +58,13 @@ func TestReport(t *testing.T) {
 	r := spoken(
 		plan.Mark+"kernel 5.10.0-32", plan.Mark+"this kernel has no module netkit", beganA,
 		"=== RUN   TestX", "    x_test.go:5: feature: ring buffer: yes", pass,
-		"    x_test.go:9: needs 6.6", "--- SKIP: TestY (0.00s)", "    --- FAIL: TestZ/sub (1.00s)", "--- FAIL: TestZ (1.00s)", failedA, plan.Done(1))
+		"=== RUN   TestY", "=== RUN   TestY/tcx", "    x_test.go:9: needs 6.6", "=== RUN   TestY/other", "    x_test.go:9: made it",
+		"--- PASS: TestY (0.00s)", "    --- PASS: TestY/other (0.00s)", "    --- SKIP: TestY/tcx (0.00s)", "    --- FAIL: TestZ/sub (1.00s)", "--- FAIL: TestZ (1.00s)", failedA, plan.Done(1))
 	p := r.Programs[0]
 	if r.Kernel != "5.10.0-32" || !slices.Equal(r.Notes, []string{"this kernel has no module netkit"}) || !slices.Equal(r.Features, []string{"ring buffer: yes"}) {
 		t.Errorf("%+v", r)
 	}
-	if p.Passed != 1 || p.Failed != 2 || p.Skipped != 1 || !slices.Equal(p.Skips, []string{"TestY: needs 6.6"}) || !slices.Equal(p.Failures, []string{"TestZ/sub", "TestZ"}) {
+	if p.Passed != 3 || p.Failed != 2 || p.Skipped != 1 || !slices.Equal(p.Skips, []string{"TestY/tcx: needs 6.6"}) || !slices.Equal(p.Failures, []string{"TestZ/sub", "TestZ"}) {
 		t.Errorf("%+v", p)
 	}
 	if p.Took != time.Second || p.Detail != "exit status 1" || p.Outcome.Passed {

@@ -52,6 +52,9 @@ func WriteFeatures(w io.Writer, names []string, reports map[string]*Report) erro
 			found[[2]string{feature, name}] = value
 		}
 	}
+	if len(features) == 0 {
+		return nil
+	}
 	table := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
 	fmt.Fprintf(table, "| feature\t| %s\t|\n", strings.Join(names, "\t| "))
 	fmt.Fprintf(table, "| ---\t%s|\n", strings.Repeat("| ---\t", len(names)))
