@@ -79,13 +79,19 @@ packages-kernels:
 
 # mutants
 .PHONY: mutants
-mutants: packages-generate ## Break the compiler and the programs line by line; a test must fail each time (root; SAMPLE=6 SEED=1, ONLY=regexp, REPORT=file, JSON=file)
-	go run ./test/mutants $(if $(SAMPLE),-sample $(SAMPLE)) $(if $(SEED),-seed $(SEED)) $(if $(ONLY),-only '$(ONLY)') $(if $(REPORT),-report $(REPORT)) $(if $(JSON),-json $(JSON))
+mutants: packages-generate ## Break the compiler and the programs line by line; a test must fail each time (root; SAMPLE=6 SEED=1, ONLY=regexp, REPORT=file, JSON=file, RESUME=file)
+	go run ./test/mutants $(if $(SAMPLE),-sample $(SAMPLE)) $(if $(SEED),-seed $(SEED)) $(if $(ONLY),-only '$(ONLY)') $(if $(REPORT),-report $(REPORT)) $(if $(JSON),-json $(JSON)) $(if $(RESUME),-resume $(RESUME))
 
 .PHONY: packages-run packages-generate
 packages-run packages-generate: packages-%:
 	@missing=; for p in $(if $(filter run,$*),$(PACKAGES_RUN),$(PACKAGES_GENERATE)); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
 	[ -z "$$missing" ] || { echo "installing Debian packages:$$missing"; apt-get -o DPkg::Lock::Timeout=400 update -qq && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=400 install -y -qq $$missing >/dev/null; }
+
+# hostile packets
+PACKETS ?= 10000000
+.PHONY: test-packets
+test-packets: ## Random hostile frames through the programs (root); PACKETS=10000000, WEIR_RANDOM_SEED repeats a run
+	WEIR_KERNEL_TESTS=1 WEIR_RANDOM_PACKETS=$(PACKETS) go test -count=1 -v -timeout 120m -run TestRandomPackets ./test/hostile
 
 .PHONY: clean
 clean: ## Remove what was built

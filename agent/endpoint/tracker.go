@@ -213,8 +213,10 @@ func (t *Tracker) Refuse(index int, why string) {
 }
 
 // Forget makes the next Changes tell the binding of an interface again: it
-// could not be brought into force.
-func (t *Tracker) Forget(index int) { delete(t.told, index) }
+// could not be brought into force. It still counts as told, for an earlier one
+// may be in force: without that the end of an interface that went away in the
+// middle of a binding would be told to nobody.
+func (t *Tracker) Forget(index int) { t.told[index] = Binding{} }
 
 // Announce takes a pod from the CNI plugin. The error says which earlier
 // binding stands against it; that one stays.

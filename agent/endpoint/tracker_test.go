@@ -219,6 +219,11 @@ func TestForgetTellsAgain(t *testing.T) {
 	if c := n.tr.Changes(); len(c.Bind) != 1 || c.Bind[0].Index != 5 {
 		t.Errorf("after Forget: %+v", c)
 	}
+	n.tr.Forget(5)
+	n.tr.Observe(Event{Gone: []int{5}})
+	if c := n.tr.Changes(); len(c.Unbind) != 1 || c.Unbind[0] != 5 {
+		t.Errorf("gone after a binding that failed: %+v; what an earlier binding left stays for ever", c)
+	}
 }
 
 func TestBadAnnouncements(t *testing.T) {
