@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # What the machine needs, as Debian 12 packages. Each target asks for its own.
-PACKAGES_RUN := iproute2
+# iptables and nftables: test/service writes the rules of kube-proxy with them.
+PACKAGES_RUN := iproute2 iptables nftables
 PACKAGES_GENERATE := clang-19 clang-format-19 libbpf-dev linux-libc-dev protobuf-compiler
 CLANG_VERSION := 19.1.7
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+// convertMutants misread what users wrote.
+var convertMutants = []Mutant{
+	{"types-unset-isolates-egress", 1, "policy/convert/networkpolicy.go", `len(spec.Egress) > 0`, `true`, "a policy for ingress alone would cut egress", corpus},
+	{"types-unset-never-egress", 1, "policy/convert/networkpolicy.go", `len(spec.Egress) > 0`, `false`, "egress rules without policyTypes would leave egress open", corpus},
+	{"types-egress-isolates-ingress", 1, "policy/convert/networkpolicy.go", "case networkingv1.PolicyTypeEgress:\n\t\t\tout[policy.Egress] = true", "case networkingv1.PolicyTypeEgress:\n\t\t\tout = [2]bool{true, true}", "the directions would not be independent", corpus},
+	{"from-empty-is-nobody", 2, "policy/convert/networkpolicy.go", `AnyPeer: len(peers) == 0`, `AnyPeer: peers == nil`, "from: [] would allow nothing", corpus},
+	{"no-from-is-nobody", 3, "policy/convert/networkpolicy.go", `AnyPeer: len(peers) == 0`, `AnyPeer: peers != nil && len(peers) == 0`, "a rule without from would allow nothing", corpus},
+	{"no-namespaceselector-is-all", 4, "policy/convert/peer.go", `optional(p.NamespaceSelector)`, `optional(cmp.Or(p.NamespaceSelector, &metav1.LabelSelector{}))`, "a podSelector would match pods of every namespace", corpus},
+	{"empty-selector-is-absent", 4, "policy/convert/peer.go", "if s == nil {", "if s == nil || len(s.MatchLabels)+len(s.MatchExpressions) == 0 {", "namespaceSelector: {} would match nothing", corpus},
+	{"except-is-forgotten", 6, "policy/convert/peer.go", `out.Excepts = append(out.Excepts, except)`, `_ = except`, "what the author cut out would be allowed", corpus},
+	{"one-except-counts", 6, "policy/convert/peer.go", `out.Excepts = append(out.Excepts, except)`, `out.Excepts = append(out.Excepts[:0], except)`, "all excepts but the last would be allowed", corpus},
+	{"mapped-block-stays-ipv6", 7, "policy/convert/address.go", `addr.Is4In6() && bits >= v4MappedBits`, `addr.Is4In6() && bits > 128`, "IPv4 written as IPv6 would match nothing", corpus},
+	{"empty-ports-is-nothing", 9, "policy/convert/networkpolicy.go", `AnyPort: len(ports) == 0`, `AnyPort: ports == nil`, "ports: [] would allow nothing", corpus},
+	{"no-protocol-is-udp", 9, "policy/convert/port.go", "if p.Protocol == nil {\n\t\tout.Protocol = policy.TCP", "if p.Protocol == nil {\n\t\tout.Protocol = policy.UDP", "a port without protocol would not be TCP", corpus},
+	{"sctp-is-tcp", 10, "policy/convert/port.go", "return policy.SCTP, nil", "return policy.TCP, nil", "a rule for SCTP would open TCP", corpus},
+	{"unknown-protocol-is-tcp", 10, "policy/convert/port.go", `return 0, fmt.Errorf("protocol %q is none of TCP, UDP, SCTP", name)`, `return policy.TCP, nil`, "a rule for DCCP would open TCP", corpus},
+	{"endport-is-exclusive", 12, "policy/convert/port.go", "return lo, hi, nil", "return lo, hi - 1, nil", "the last port of a range would be closed", corpus},
+	{"endport-is-ignored", 12, "policy/convert/port.go", "return lo, hi, nil", "return lo, lo, nil", "a range would be its first port", corpus},
+	{"endport-below-port-swaps", 12, "policy/convert/port.go", "if hi < lo {", "if lo, hi = min(lo, hi), max(lo, hi); false {", "a range written backwards would be open", corpus},
+	{"endport-without-port", 12, "policy/convert/port.go", "case p.Port == nil && p.EndPort != nil:", "case p.Port == nil && p.EndPort != nil && *p.EndPort < 0:", "endPort alone would open every port", corpus},
+	{"endport-with-name", 12, "policy/convert/port.go", "if endPort != nil {\n\t\treturn \"\"", "if endPort != nil && *endPort < 0 {\n\t\treturn \"\"", "a named port with endPort would be open", corpus},
+	{"init-containers-count", 13, "policy/convert/pod.go", `*c.RestartPolicy == corev1.ContainerRestartPolicyAlways`, `*c.RestartPolicy != ""`, "a port of a container that does not restart would be taken for the pod's", corpus},
+	{"init-containers-all-count", 13, "policy/convert/pod.go", `c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways`, `c.RestartPolicy == nil || *c.RestartPolicy == corev1.ContainerRestartPolicyAlways`, "a port of a container that has ended would be open", corpus},
+	{"sidecars-do-not-count", 13, "policy/convert/pod.go", `c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways`, `c.RestartPolicy != nil && *c.RestartPolicy == "" `, "the named port of a sidecar would be closed", corpus},
+	{"failed-pod-matches", 21, "policy/convert/pod.go", `p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed`, `p.Status.Phase == corev1.PodSucceeded`, "the address of a pod that has failed would stay allowed", corpus},
+	{"terminating-pod-ends", 21, "policy/convert/pod.go", `p.Status.Phase == corev1.PodSucceeded ||`, `p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodSucceeded ||`, "a pod would lose its connections while it shuts down", corpus},
+	{"first-podip-alone", 22, "policy/convert/pod.go", `for i, ip := range status.PodIPs {`, `for i, ip := range status.PodIPs[:min(1, len(status.PodIPs))] {`, "the second family would be nobody's", corpus},
+	{"notin-is-in", 31, "policy/convert/peer.go", "case selection.NotIn:\n\t\tout.Operator = policy.NotIn", "case selection.NotIn:\n\t\tout.Operator = policy.In", "NotIn would select what it excludes", corpus},
+	{"exists-is-doesnotexist", 31, "policy/convert/peer.go", "out.Operator = policy.Exists\n", "out.Operator = policy.DoesNotExist\n", "Exists would select the pods without the key", corpus},
+	{"namespace-claims-a-name", 31, "policy/convert/namespace.go", `labels[corev1.LabelMetadataName] = n.Name`, `labels[corev1.LabelMetadataName] = max(labels[corev1.LabelMetadataName], n.Name)`, "a namespace could take another's name by a label in a file", corpus},
+	{"namespace-has-no-name", 31, "policy/convert/namespace.go", `labels[corev1.LabelMetadataName] = n.Name`, `_ = n.Name`, "a selector by kubernetes.io/metadata.name would match nothing", corpus},
+	{"except-outside-is-dropped", 32, "policy/convert/peer.go", `if except.Bits() <= p.Bits() || !p.Contains(except.Addr()) {`, `if except.Bits() < 0 {`, "a block with an except that is nowhere in it would be open whole", corpus},
+	{"port-wraps-around", 32, "policy/convert/port.go", `n < 1 || n > math.MaxUint16`, `n < 1`, "port 70000 would open port 4464", corpus},
+	{"empty-port-leaves-zero-out", 33, "policy/convert/port.go", "out.First, out.Last = 0, math.MaxUint16", "out.First, out.Last = 1, math.MaxUint16", "a protocol alone would not allow port 0", corpus},
+	{"block-beside-selector", 35, "policy/convert/peer.go", "case p.IPBlock != nil && selects:", "case p.IPBlock != nil && selects && false:", "a peer with a block and a selector would be the block", corpus},
+}
