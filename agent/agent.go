@@ -138,6 +138,7 @@ func (o *Options) datapath() datapath.Options {
 		PinDir:          o.PinDir,
 		LockPath:        filepath.Join(o.StateDir, "lock"),
 		Attach:          datapath.AttachKind(o.Attach),
+		Forward:         datapath.ForwardKind(o.ForwardHook),
 		KeepExisting:    o.Existing == "keep",
 		MidstreamStrict: o.Midstream == "strict",
 		SkipSourceCheck: !o.SourceCheck,

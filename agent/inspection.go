@@ -23,6 +23,8 @@ type inspection struct {
 	redirects   []datapath.Finding
 	redirectErr error
 	displaced   []datapath.Displaced
+	forward     string // what was wrong after translation; empty: nothing
+	forwardErr  error  // why it still is
 	selfTest    error
 	neighbours  []server.Neighbour
 }
@@ -53,6 +55,7 @@ func (c *controller) inspect() inspection {
 	var i inspection
 	i.redirects, i.redirectErr = datapath.RedirectPeer()
 	i.displaced = c.dp.Restore()
+	i.forward, i.forwardErr = c.dp.RestoreForward()
 	i.selfTest = c.dp.SelfTest()
 	for _, e := range c.state.snapshot().endpoints {
 		if e.Attached == "" {
@@ -87,6 +90,12 @@ func (c *controller) takeInspection(i inspection) {
 			continue
 		}
 		faults = append(faults, errors.New(d.String()))
+	}
+	if i.forward != "" {
+		c.log.Warn("verdicts after translation", "what", i.forward)
+	}
+	if i.forwardErr != nil {
+		faults = append(faults, fmt.Errorf("verdicts after translation: %s: %w", i.forward, i.forwardErr))
 	}
 	if c.state.set(conditionHooks, true, errors.Join(faults...), len(faults)) && len(faults) > 0 {
 		c.log.Error("hooks", "error", errors.Join(faults...))

@@ -30,6 +30,7 @@ type Options struct {
 	Metrics   string // address of /metrics, /healthz, /readyz; empty: none
 
 	Attach               string // auto, tcx, clsact
+	ForwardHook          string // auto, netfilter, xtables, none
 	Mode                 string // enforce, audit
 	Modes                map[string]string
 	Unready              string // allow, deny
@@ -55,6 +56,7 @@ func Defaults() Options {
 		Socket:      "/run/weir/agent.sock",
 		Metrics:     "127.0.0.1:9965",
 		Attach:      "auto",
+		ForwardHook: "auto",
 		Mode:        "enforce",
 		Unready:     "allow",
 		Existing:    "recheck",
@@ -75,6 +77,7 @@ func (o *Options) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Socket, "socket", o.Socket, "Unix socket of the gRPC API")
 	fs.StringVar(&o.Metrics, "metrics-address", o.Metrics, "address of /metrics, /healthz and /readyz; empty for none")
 	fs.StringVar(&o.Attach, "attach", o.Attach, "how programs are attached: auto, tcx (kernel 6.6) or clsact")
+	fs.StringVar(&o.ForwardHook, "forward-hook", o.ForwardHook, "how egress to Services is judged on the backend: auto, netfilter (kernel 6.4), xtables (xt_bpf in nf_tables) or none (denied for isolated pods)")
 	fs.StringVar(&o.Mode, "mode", o.Mode, "enforce, or audit: let policy misses pass and report them")
 	fs.StringToStringVar(&o.Modes, "namespace-mode", o.Modes, "mode of single namespaces, e.g. shop=audit,db=enforce")
 	fs.StringVar(&o.Unready, "unready", o.Unready, "what a pod may do whose policy is not complete yet: allow or deny")
@@ -100,6 +103,7 @@ func (o *Options) Validate() error {
 		}
 	}
 	one("attach", o.Attach, "auto", "tcx", "clsact")
+	one("forward-hook", o.ForwardHook, "auto", "netfilter", "xtables", "none")
 	one("mode", o.Mode, "enforce", "audit")
 	one("unready", o.Unready, "allow", "deny")
 	one("existing-connections", o.Existing, "recheck", "keep")

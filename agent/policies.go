@@ -95,7 +95,11 @@ func (r *policyReader) Explain(_ context.Context, q server.Question) (server.Exp
 	}
 	if source.pod != nil {
 		f := policy.Flow{Direction: policy.Egress, Subject: source.pod, Peer: to, Protocol: q.Protocol, Port: q.Port}
-		answer.Ends = append(answer.Ends, r.explainEnd(f))
+		end := r.explainEnd(f)
+		answer.Ends = append(answer.Ends, end)
+		if end.Reason == bpf.WeirReasonREASON_DEFERRED {
+			answer.Ends = append(answer.Ends, r.explainBackends(f, answer.Destination.Service)...)
+		}
 	}
 	if destination.pod != nil {
 		f := policy.Flow{Direction: policy.Ingress, Subject: destination.pod, Peer: from, Protocol: q.Protocol, Port: q.Port}
@@ -107,6 +111,32 @@ func (r *policyReader) Explain(_ context.Context, q server.Question) (server.Exp
 		}
 	}
 	return answer, nil
+}
+
+// explainBackends judges each backend that the Service has for what was asked:
+// which of them a connection gets is decided by the node for each anew.
+func (r *policyReader) explainBackends(f policy.Flow, service *policy.Service) []server.ExplainedEnd {
+	if service == nil {
+		return nil // an address of this node: what is behind the port is not known
+	}
+	var ends []server.ExplainedEnd
+	for _, port := range service.Ports {
+		if port.Protocol != f.Protocol || port.Number != f.Port {
+			continue
+		}
+		for _, backend := range port.Backends {
+			if backend.Addr().Is4() != f.Peer.Is4() {
+				continue
+			}
+			asked := f
+			asked.Peer, asked.Port = backend.Addr(), backend.Port()
+			end := r.explainEnd(asked)
+			peer := r.peer(place{}, asked.Peer, asked.Port)
+			end.Backend = &peer
+			ends = append(ends, end)
+		}
+	}
+	return ends
 }
 
 // explainEnd judges by the policies, rule by rule, and asks the maps beside it.
@@ -142,7 +172,7 @@ func (r *policyReader) askMaps(f policy.Flow, end *server.ExplainedEnd) {
 	}
 	end.Live = &server.LiveAnswer{Verdict: answer.Verdict, Rule: r.dir.Rule(answer.Rule)}
 	switch answer.Reason {
-	case bpf.WeirReasonREASON_NO_HOOK, bpf.WeirReasonREASON_DEFERRED, bpf.WeirReasonREASON_TO_NODE, bpf.WeirReasonREASON_FROM_NODE:
+	case bpf.WeirReasonREASON_NO_HOOK, bpf.WeirReasonREASON_DEFERRED, bpf.WeirReasonREASON_TO_NODE, bpf.WeirReasonREASON_FROM_NODE, bpf.WeirReasonREASON_OWN_TRAFFIC:
 		end.Verdict, end.Reason, end.Rule = answer.Verdict, answer.Reason, nil
 	}
 }

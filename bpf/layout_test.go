@@ -32,6 +32,8 @@ func TestLayout(t *testing.T) {
 		{"flow", 64, reflect.TypeFor[WeirFlow]()},
 		{"frag_key", 44, reflect.TypeFor[WeirFragKey]()},
 		{"frag", 16, reflect.TypeFor[WeirFrag]()},
+		{"caller", 24, reflect.TypeFor[WeirCaller]()},
+		{"called", 20, reflect.TypeFor[WeirCalled]()},
 		{"port_key", 4, reflect.TypeFor[WeirPortKey]()},
 		{"traffic", 16, reflect.TypeFor[WeirTraffic]()},
 		{"drop_key", 8, reflect.TypeFor[WeirDropKey]()},

@@ -158,6 +158,10 @@ func FlowFlagName(v WeirFlowFlag) string {
 		return "tombstone"
 	case WeirFlowFlagFLOW_STICKY:
 		return "sticky"
+	case WeirFlowFlagFLOW_TRANSLATED:
+		return "translated"
+	case WeirFlowFlagFLOW_FOREIGN:
+		return "foreign"
 	}
 	return unnamed("flow-flag", uint32(v))
 }

@@ -25,6 +25,22 @@ type WeirAddress struct {
 	Bytes [16]uint8
 }
 
+type WeirCalled struct {
+	_           structs.HostLayout
+	Service     [16]uint8
+	ServicePort uint16
+	Pad         [2]uint8
+}
+
+type WeirCaller struct {
+	_         structs.HostLayout
+	Ifindex   uint32
+	Local     [16]uint8
+	LocalPort uint16
+	Protocol  uint8
+	Pad       uint8
+}
+
 type WeirCidrKey struct {
 	_         structs.HostLayout
 	PrefixLen uint32
@@ -134,11 +150,13 @@ type WeirFlow struct {
 type WeirFlowFlag uint32
 
 const (
-	WeirFlowFlagFLOW_ANSWERED  WeirFlowFlag = 1
-	WeirFlowFlagFLOW_MIDSTREAM WeirFlowFlag = 2
-	WeirFlowFlagFLOW_DEFERRED  WeirFlowFlag = 4
-	WeirFlowFlagFLOW_TOMBSTONE WeirFlowFlag = 8
-	WeirFlowFlagFLOW_STICKY    WeirFlowFlag = 16
+	WeirFlowFlagFLOW_ANSWERED   WeirFlowFlag = 1
+	WeirFlowFlagFLOW_MIDSTREAM  WeirFlowFlag = 2
+	WeirFlowFlagFLOW_DEFERRED   WeirFlowFlag = 4
+	WeirFlowFlagFLOW_TOMBSTONE  WeirFlowFlag = 8
+	WeirFlowFlagFLOW_STICKY     WeirFlowFlag = 16
+	WeirFlowFlagFLOW_FOREIGN    WeirFlowFlag = 64
+	WeirFlowFlagFLOW_TRANSLATED WeirFlowFlag = 32
 )
 
 type WeirFlowKey struct {
@@ -307,6 +325,7 @@ const (
 const (
 	WeirMapCidrs           = "cidrs"
 	WeirMapCounters        = "counters"
+	WeirMapDeferred        = "deferred"
 	WeirMapDenials         = "denials"
 	WeirMapDrops           = "drops"
 	WeirMapEndpoints       = "endpoints"
@@ -326,6 +345,8 @@ const (
 	WeirMapScratch         = "scratch"
 	WeirMapTranslated      = "translated"
 	WeirMapTunnels         = "tunnels"
+	WeirProgForward        = "forward"
+	WeirProgForwardMatch   = "forward_match"
 	WeirProgFromPod        = "from_pod"
 	WeirProgToPod          = "to_pod"
 	WeirVarExports         = "exports"
@@ -379,8 +400,10 @@ type WeirSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type WeirProgramSpecs struct {
-	FromPod *ebpf.ProgramSpec `ebpf:"from_pod"`
-	ToPod   *ebpf.ProgramSpec `ebpf:"to_pod"`
+	Forward      *ebpf.ProgramSpec `ebpf:"forward"`
+	ForwardMatch *ebpf.ProgramSpec `ebpf:"forward_match"`
+	FromPod      *ebpf.ProgramSpec `ebpf:"from_pod"`
+	ToPod        *ebpf.ProgramSpec `ebpf:"to_pod"`
 }
 
 // WeirMapSpecs contains maps before they are loaded into the kernel.
@@ -389,6 +412,7 @@ type WeirProgramSpecs struct {
 type WeirMapSpecs struct {
 	Cidrs         *ebpf.MapSpec `ebpf:"cidrs"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
+	Deferred      *ebpf.MapSpec `ebpf:"deferred"`
 	Denials       *ebpf.MapSpec `ebpf:"denials"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
 	Endpoints     *ebpf.MapSpec `ebpf:"endpoints"`
@@ -445,6 +469,7 @@ func (o *WeirObjects) Close() error {
 type WeirMaps struct {
 	Cidrs         *ebpf.Map `ebpf:"cidrs"`
 	Counters      *ebpf.Map `ebpf:"counters"`
+	Deferred      *ebpf.Map `ebpf:"deferred"`
 	Denials       *ebpf.Map `ebpf:"denials"`
 	Drops         *ebpf.Map `ebpf:"drops"`
 	Endpoints     *ebpf.Map `ebpf:"endpoints"`
@@ -470,6 +495,7 @@ func (m *WeirMaps) Close() error {
 	return _WeirClose(
 		m.Cidrs,
 		m.Counters,
+		m.Deferred,
 		m.Denials,
 		m.Drops,
 		m.Endpoints,
@@ -509,12 +535,16 @@ type WeirVariables struct {
 //
 // It can be passed to LoadWeirObjects or ebpf.CollectionSpec.LoadAndAssign.
 type WeirPrograms struct {
-	FromPod *ebpf.Program `ebpf:"from_pod"`
-	ToPod   *ebpf.Program `ebpf:"to_pod"`
+	Forward      *ebpf.Program `ebpf:"forward"`
+	ForwardMatch *ebpf.Program `ebpf:"forward_match"`
+	FromPod      *ebpf.Program `ebpf:"from_pod"`
+	ToPod        *ebpf.Program `ebpf:"to_pod"`
 }
 
 func (p *WeirPrograms) Close() error {
 	return _WeirClose(
+		p.Forward,
+		p.ForwardMatch,
 		p.FromPod,
 		p.ToPod,
 	)

@@ -223,7 +223,7 @@ func TestInterfaceGone(t *testing.T) {
 		firstOnBoth(t, d, p)
 		check(t, d.Unbind(p.ifindex))
 		for _, dir := range []string{d.opts.linksDir(), d.opts.qdiscDir()} {
-			if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) != 0 {
+			if left, _ := filepath.Glob(filepath.Join(dir, "[0-9]*")); len(left) != 0 {
 				t.Errorf("left: %v", left)
 			}
 		}

@@ -257,6 +257,9 @@ func anyFlags(s compile.SubjectSets) uint8 {
 // attach puts the programs in place. Before Finish, programs of the run before
 // stay: they use tables that are complete.
 func (d *Datapath) attach(b *binding) error {
+	if err := d.attachForward(); err != nil {
+		return err
+	}
 	var errs []error
 	for _, hook := range hooks {
 		if !d.finished && d.attachedBefore(b.Ifindex, hook) {

@@ -38,6 +38,11 @@ func Cleanup(opts Options, log *slog.Logger) error {
 	for _, ifindex := range pinnedInterfaces(opts) { // of interfaces that are gone
 		errs = append(errs, cleanInterface(opts, ifindex, strconv.Itoa(ifindex), log))
 	}
+	for kind, f := range opts.forwarders() {
+		if err := f.Detach(); err != nil {
+			errs = append(errs, fmt.Errorf("detach %s: %w", kind.programName(), err))
+		}
+	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("clean up: %w; the maps are kept, run it again", err)
 	}

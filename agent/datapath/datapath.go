@@ -33,6 +33,7 @@ type Datapath struct {
 	store   store
 	hook    attacher // what programs are attached by
 	other   attacher // what an earlier agent may have attached by; nil if it cannot
+	forward forward
 	kernel  release
 	// conntrack says why programs cannot ask the kernel's connection tracking;
 	// nil: they can. Finding out means reading the kernel's BTF, so it is kept.
@@ -52,6 +53,7 @@ type Datapath struct {
 	pending   compile.Update // what found no room
 	finished  bool
 	swept     sweepTotals
+	callers   callers                      // of the last sweep; nil before
 	ownCounts map[countKey]bpf.WeirTraffic // self-test packets within Counters
 
 	sweepMu sync.Mutex // one pass at a time
@@ -93,6 +95,7 @@ func (d *Datapath) Close() error {
 	for _, p := range d.program {
 		errs = append(errs, p.Close())
 	}
+	errs = append(errs, d.forward.program.Close())
 	d.spareMu.Lock()
 	for _, p := range d.spare {
 		errs = append(errs, p.Close())

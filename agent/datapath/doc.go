@@ -21,6 +21,7 @@
 //	flows-HASH/ counts-HASH/ what the programs write
 //	programs/                from_pod, to_pod
 //	links/IFINDEX-PROGRAM    TCX links
+//	links/forward-FAMILY     netfilter links
 //	clsact/IFINDEX           marks a qdisc that weir made
 //
 // HASH is over type, key, value, size and flags of the group's maps. A group

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
-
 )
 
 // Feature is something of the kernel that weir uses if it is there.
@@ -27,7 +26,7 @@ func (d *Datapath) Features() []Feature {
 		d.takeFeature(),
 		d.conntrackFeature(),
 		inspectFeature(),
-		{Name: "verdict after translation", Note: "no hook yet: egress-isolated pods reach no Service address and no translated port of the node"},
+		d.forwardFeature(),
 		d.memoryFeature(),
 	}
 }

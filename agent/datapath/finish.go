@@ -36,13 +36,16 @@ func (d *Datapath) Finish() error {
 	if err := d.store.Settle(); err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	errs = append(errs, d.deleteStale(), d.dropPins())
+	errs = append(errs, d.deleteStale(), d.dropPins(), d.dropOtherForwards())
 	return errors.Join(errs...)
 }
 
 // takeOver gives every bound veth its endpoint and the programs of this run.
 func (d *Datapath) takeOver() []error {
 	var errs []error
+	if err := d.attachForward(); err != nil {
+		errs = append(errs, err, d.giveUpForward(err.Error()))
+	}
 	for ifindex, b := range d.bindings {
 		if _, err := d.refresh(ifindex, b); err != nil {
 			errs = append(errs, err)

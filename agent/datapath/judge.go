@@ -101,6 +101,9 @@ func (d *Datapath) beforeRows(q Question, a *Answer) (bool, error) {
 		a.Verdict, a.Reason = bpf.WeirVerdictVERDICT_ALLOWED, reason
 		return true, nil
 	}
+	if owner, ok := d.tables.local[q.Peer.Unmap()]; ok && int(owner) == a.Ifindex {
+		return allow(bpf.WeirReasonREASON_OWN_TRAFFIC)
+	}
 	node := a.Flags&bpf.WeirPeerFlagPEER_NODE != 0
 	if q.Direction == policy.Ingress && node {
 		return allow(bpf.WeirReasonREASON_FROM_NODE)
@@ -129,7 +132,7 @@ func (d *Datapath) beforeRows(q Question, a *Answer) (bool, error) {
 		}
 	}
 	switch {
-	case translated && !haveForwardHook:
+	case translated && d.forward.kind == ForwardNone:
 		a.miss(bpf.WeirReasonREASON_NO_HOOK)
 		return true, nil
 	case translated:

@@ -56,6 +56,7 @@ func judged(p *pod) compile.Update {
 // The maps, read as the programs read them, and the programs: one verdict.
 func TestJudge(t *testing.T) {
 	n := newNode(t)
+	n.opts.Forward = ForwardNone
 	p := n.pod("dpjudge", 1)
 	d := n.load()
 	defer stop(t, d)
@@ -114,6 +115,10 @@ func TestJudge(t *testing.T) {
 				t.Errorf("the program answers %d, want %d", int32(got), int32(want))
 			}
 		})
+	}
+	// Its own backend. A program wants to see where the packet came from, too.
+	if a, err := d.Judge(p.key(), Question{out, p.addr, policy.TCP, 1}); a.Reason != bpf.WeirReasonREASON_OWN_TRAFFIC || err != nil {
+		t.Errorf("itself: %+v, %v", a, err)
 	}
 	for mode, want := range map[bpf.WeirMode]bpf.WeirReason{
 		bpf.WeirModeMODE_NOT_READY: bpf.WeirReasonREASON_NOT_READY, bpf.WeirModeMODE_NOT_READY_OPEN: bpf.WeirReasonREASON_NOT_READY_OPEN,

@@ -117,6 +117,9 @@ func TestEntryCosts(t *testing.T) {
 	n.opts.Sizes.Flows, n.opts.Sizes.Peers, n.opts.Sizes.Rows = 1<<17, 1<<16, 1<<15
 	d := n.load()
 	defer stop(t, d)
+	if d.kernel.atLeast(5, 11) && !d.kernel.atLeast(6, 4) {
+		t.Skip("from 5.11 to 6.3 the kernel tells the size of keys and values alone")
+	}
 	for name, cost := range map[string]uint64{bpf.WeirMapFlows: flowCost, bpf.WeirMapPeers: peerCost, bpf.WeirMapRows: rowCost} {
 		info, err := d.maps[name].Info()
 		check(t, err)
@@ -348,7 +351,9 @@ func TestFeatures(t *testing.T) {
 	defer stop(t, d)
 	for _, f := range d.Features() {
 		t.Logf("%-40s %v %s", f.Name, f.InUse, f.Note)
-		if f.InUse == (f.Note != "") {
+		// Of the two ways after translation the second says why not the first.
+		second := f.Name == "verdict after translation" && d.forward.kind == ForwardXtables
+		if f.InUse == (f.Note != "") && !second {
 			t.Errorf("%s: in use %v with note %q: want a note where it is not in use", f.Name, f.InUse, f.Note)
 		}
 	}

@@ -63,6 +63,9 @@ func (d *Datapath) load() error {
 	if err := d.chooseHook(); err != nil {
 		return err
 	}
+	if err := d.chooseForward(); err != nil {
+		return err
+	}
 	var err error
 	if d.ticker, err = newTicker(); err != nil {
 		return err
@@ -76,9 +79,10 @@ func (d *Datapath) load() error {
 	if err := d.openMaps(); err != nil {
 		return err
 	}
-	if d.program, err = d.loadPrograms(); err != nil {
+	if d.program, d.forward.program, err = d.loadPrograms(); err != nil {
 		return err
 	}
+	d.forward.place = d.opts.forwarders()[d.forward.kind]
 	if d.store, err = newKernelStore(d.maps); err != nil {
 		return err
 	}
@@ -122,7 +126,7 @@ func (d *Datapath) makeSpec() (*ebpf.CollectionSpec, error) {
 		bpf.WeirVarRecheckExisting: !d.opts.KeepExisting,
 		bpf.WeirVarMidstreamStrict: d.opts.MidstreamStrict,
 		bpf.WeirVarSourceCheck:     !d.opts.SkipSourceCheck,
-		bpf.WeirVarHaveForwardHook: haveForwardHook,
+		bpf.WeirVarHaveForwardHook: d.forward.kind != ForwardNone,
 		bpf.WeirVarHaveConntrack:   d.conntrack == nil,
 	}
 	for name, value := range settings {
@@ -136,11 +140,6 @@ func (d *Datapath) makeSpec() (*ebpf.CollectionSpec, error) {
 	}
 	return spec, nil
 }
-
-// haveForwardHook: nothing judges packets after translation yet, so programs
-// deny what would need it. It must never be true without such a program:
-// deferred flows would pass unjudged.
-const haveForwardHook = false
 
 func (d *Datapath) openMaps() error {
 	if err := openGroup(d.spec, d.opts.PinDir, foreverMaps, d.maps); err != nil {
@@ -162,36 +161,58 @@ func (d *Datapath) openMaps() error {
 	return d.openTables()
 }
 
-// loadPrograms loads both programs onto the open maps.
-func (d *Datapath) loadPrograms() ([len(hooks)]*ebpf.Program, error) {
-	var programs [len(hooks)]*ebpf.Program
+// loadPrograms loads the programs of this run onto the open maps; the last is
+// the one that judges after translation, nil if there is none.
+func (d *Datapath) loadPrograms() (programs [len(hooks)]*ebpf.Program, after *ebpf.Program, err error) {
 	replacements := make(map[string]*ebpf.Map, len(d.maps))
 	for name, m := range d.maps {
 		replacements[name] = m
 	}
-	collection, err := ebpf.NewCollectionWithOptions(d.spec.Copy(), ebpf.CollectionOptions{MapReplacements: replacements})
+	spec, name := d.spec.Copy(), d.forward.kind.programName()
+	program := spec.Programs[name]
+	bpf.WithoutForward(spec)
+	if program != nil {
+		spec.Programs[name] = program
+	}
+	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replacements})
 	if err != nil {
-		return programs, fmt.Errorf("load the programs into kernel %s: %w", d.kernel.text, err)
+		return programs, nil, fmt.Errorf("load the programs into kernel %s: %w", d.kernel.text, err)
 	}
 	defer collection.Close()
 	for _, hook := range hooks {
 		programs[hook] = collection.DetachProgram(hook.String())
 		if programs[hook] == nil {
-			return programs, fmt.Errorf("load %s: not in the object", hook)
+			return programs, nil, fmt.Errorf("load %s: not in the object", hook)
 		}
 	}
-	return programs, nil
+	if after = collection.DetachProgram(name); after == nil && name != "" {
+		return programs, nil, fmt.Errorf("load %s: not in the object", name)
+	}
+	return programs, after, nil
 }
 
 func (d *Datapath) spareOf(hook Hook) (*ebpf.Program, error) {
 	d.spareMu.Lock()
 	defer d.spareMu.Unlock()
 	if d.spare[hook] == nil {
-		programs, err := d.loadPrograms()
+		programs, after, err := d.loadPrograms()
 		if err != nil {
 			return nil, err
+		}
+		if err := after.Close(); err != nil {
+			return nil, fmt.Errorf("close the spare of %s: %w", d.forward.kind.programName(), err)
 		}
 		d.spare = programs
 	}
 	return d.spare[hook], nil
+}
+
+// forgetSpares makes the next spares be loaded anew. Those on a hook stay there.
+func (d *Datapath) forgetSpares() {
+	d.spareMu.Lock()
+	defer d.spareMu.Unlock()
+	for hook, p := range d.spare {
+		_ = p.Close() // an fd alone
+		d.spare[hook] = nil
+	}
 }

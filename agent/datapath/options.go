@@ -30,6 +30,8 @@ type Options struct {
 	// from the node, or the lock holds against nobody.
 	LockPath string
 	Attach   AttachKind
+	// Forward is what judges packets after translation.
+	Forward ForwardKind
 	// Sizes of the maps, in entries; 0: from the machine's memory (Sizes.Fill).
 	Sizes Sizes
 	// ExpectedPods divides the flow table: each endpoint is sure of
@@ -67,6 +69,9 @@ func (o *Options) Defaults() {
 	if o.Attach == "" {
 		o.Attach = AttachAuto
 	}
+	if o.Forward == "" {
+		o.Forward = ForwardAuto
+	}
 	if o.ExpectedPods == 0 {
 		o.ExpectedPods = 110 // the kubelet's own default of pods per node
 	}
@@ -92,6 +97,11 @@ func (o *Options) Validate() error {
 	case AttachAuto, AttachTCX, AttachClsact:
 	default:
 		bad("attach %q: want auto, tcx or clsact", o.Attach)
+	}
+	switch o.Forward {
+	case ForwardAuto, ForwardNetfilter, ForwardXtables, ForwardNone:
+	default:
+		bad("forward hook %q: want auto, netfilter, xtables or none", o.Forward)
 	}
 	switch o.Unready {
 	case bpf.WeirModeMODE_NOT_READY, bpf.WeirModeMODE_NOT_READY_OPEN:

@@ -32,6 +32,7 @@ var (
 	}
 	flowMaps = []string{
 		bpf.WeirMapFlows, bpf.WeirMapFlowsSpill, bpf.WeirMapFlowUsage, bpf.WeirMapFlowLimit, bpf.WeirMapFragments,
+		bpf.WeirMapDeferred,
 	}
 	countMaps = []string{
 		bpf.WeirMapCounters, bpf.WeirMapDrops, bpf.WeirMapRings, bpf.WeirMapEventsAllowed, bpf.WeirMapEventsDenied,

@@ -22,6 +22,7 @@ func (d *Datapath) usageOf(slot uint32) (uint64, error) {
 func (d *Datapath) endPass(p *pass, s Swept, drops int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.callers = p.callers
 	empty := 0
 	if s.Spill == 0 {
 		empty = d.swept.spillEmpty + 1

@@ -40,7 +40,8 @@ const (
 //	Flows  131,072 to 2,097,152     Peers  65,536 to 524,288
 //	Rows    32,768 to   524,288     Ring        1 to 8 MiB
 //
-// Spill is a quarter of Flows; the others are fixed. The least sizes together
+// Spill is a quarter of Flows, as is the table of what pods called by Service
+// addresses; the others are fixed. The least sizes together
 // take about 50 MB.
 func (s Sizes) Fill(memory uint64) Sizes {
 	budget := memory / 64
@@ -87,7 +88,7 @@ func (s Sizes) byMap() map[string]uint32 {
 		bpf.WeirMapFlowsSpill: s.Spill, bpf.WeirMapFragments: s.Fragments, bpf.WeirMapDrops: s.Drops,
 		bpf.WeirMapTranslated: s.Translated, bpf.WeirMapTunnels: s.Tunnels,
 		bpf.WeirMapEventsAllowed: s.Ring, bpf.WeirMapEventsDenied: s.Ring,
-		bpf.WeirMapFlowUsage: s.slots(), bpf.WeirMapFlowLimit: s.slots(),
+		bpf.WeirMapDeferred: s.Spill, bpf.WeirMapFlowUsage: s.slots(), bpf.WeirMapFlowLimit: s.slots(),
 	}
 }
 

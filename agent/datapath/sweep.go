@@ -88,6 +88,8 @@ type pass struct {
 	usage        map[uint32]uint64 // slot -> entries ever made, before the walk
 	deleted      map[uint32]uint64 // ifindex -> entries deleted
 	left         map[uint32]uint64 // ifindex -> entries left
+	before       callers           // of the last pass
+	callers      callers           // of this one
 	closedCount  int
 }
 
@@ -97,6 +99,7 @@ func (d *Datapath) beginPass(clock Clock, closed, live func(FlowRecord)) (*pass,
 	p := &pass{
 		clock: clock, tcpIdle: d.opts.TCPIdle, closed: closed, live: live, departed: maps.Clone(d.departed),
 		bound: map[uint32]uint32{}, usage: map[uint32]uint64{}, deleted: map[uint32]uint64{}, left: map[uint32]uint64{},
+		before: d.callers, callers: callers{},
 	}
 	for ifindex, b := range d.bindings {
 		p.bound[uint32(ifindex)] = b.slot
@@ -128,6 +131,7 @@ func (p *pass) table(m *ebpf.Map, deleted, left map[uint32]uint64) (int, error) 
 				}
 			}
 			n++
+			p.callers.note(r)
 			left[r.Key.Ifindex]++
 			if p.live != nil {
 				p.live(r)
@@ -142,7 +146,7 @@ func (p *pass) dead(r FlowRecord) bool {
 	if _, ok := p.departed[int(r.Key.Ifindex)]; ok {
 		return true
 	}
-	return expired(r, p.clock, p.tcpIdle)
+	return expired(r, p.clock, p.tcpIdle) || p.before.orphaned(r, p.clock)
 }
 
 // remove deletes an entry unless it has moved on since it was looked at: a

@@ -268,3 +268,34 @@ func TestSweepOfABusyEndpoint(t *testing.T) {
 		t.Errorf("room for %d, want %d: two deleted, one made", got, before+2-1)
 	}
 }
+
+// The entry after translation outlives its own idle time only with the entry
+// of what was called.
+func TestSweepOfTranslatedFlows(t *testing.T) {
+	n := newNode(t)
+	p := n.pod("dpsweep", 1)
+	d := n.load()
+	defer stop(t, d)
+	check(t, d.Bind(p.binding()))
+	clock, err := d.Clock()
+	check(t, err)
+	record := func(port uint16, peer byte, seconds uint32, flags bpf.WeirFlowFlag) FlowRecord {
+		r := udpFlow(clock, p.ifindex, port, seconds)
+		r.Key.Protocol, r.Key.Remote[15] = uint8(policy.TCP), peer
+		r.Flow.Flags = uint8(flags | bpf.WeirFlowFlagFLOW_ANSWERED)
+		return r
+	}
+	const deferred, translated = bpf.WeirFlowFlagFLOW_DEFERRED, bpf.WeirFlowFlagFLOW_TRANSLATED
+	enter(t, d, bpf.WeirMapFlows, d.bindings[p.ifindex].slot,
+		record(1, 1, 200, deferred), record(1, 2, 200, translated), // open and silent
+		record(2, 2, 200, translated), // the other end has reset it
+		record(3, 2, 100, translated),
+		record(4, 2, 200, 0)) // not by a Service
+	for pass, want := range []int{5, 4, 4} {
+		swept, err := d.Sweep(nil, nil)
+		check(t, err)
+		if swept.Live != want {
+			t.Errorf("pass %d: %d entries are left, want %d", pass, swept.Live, want)
+		}
+	}
+}

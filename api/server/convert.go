@@ -201,6 +201,9 @@ func explanationProto(e Explanation) *weirv1.ExplainResponse {
 
 func endProto(e ExplainedEnd) *weirv1.ExplainEnd {
 	p := &weirv1.ExplainEnd{Direction: directionProto(e.Direction), Pod: e.Pod.String(), Here: e.Here}
+	if e.Backend != nil {
+		p.Backend = peerProto(e.Backend)
+	}
 	if !e.Here {
 		return p
 	}

@@ -106,6 +106,7 @@ type ExplainedEnd struct {
 	Outcomes  []Outcome
 	Isolating []policy.ObjectKey
 	Live      *LiveAnswer // nil: the maps were not asked
+	Backend   *flows.Peer // of the Service that was asked about; nil: the destination itself
 }
 
 // Outcome says why a rule did or did not match.

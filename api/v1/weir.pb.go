@@ -1844,9 +1844,13 @@ type ExplainEnd struct {
 	Outcomes  []*RuleOutcome `protobuf:"bytes,7,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
 	Isolating []*PolicyRef   `protobuf:"bytes,8,rep,name=isolating,proto3" json:"isolating,omitempty"`
 	// What the live maps answer for the same flow, and whether that agrees.
-	MapVerdict    Verdict  `protobuf:"varint,9,opt,name=map_verdict,json=mapVerdict,proto3,enum=weir.v1.Verdict" json:"map_verdict,omitempty"`
-	MapRule       *RuleRef `protobuf:"bytes,10,opt,name=map_rule,json=mapRule,proto3" json:"map_rule,omitempty"`
-	Agrees        bool     `protobuf:"varint,11,opt,name=agrees,proto3" json:"agrees,omitempty"`
+	MapVerdict Verdict  `protobuf:"varint,9,opt,name=map_verdict,json=mapVerdict,proto3,enum=weir.v1.Verdict" json:"map_verdict,omitempty"`
+	MapRule    *RuleRef `protobuf:"bytes,10,opt,name=map_rule,json=mapRule,proto3" json:"map_rule,omitempty"`
+	Agrees     bool     `protobuf:"varint,11,opt,name=agrees,proto3" json:"agrees,omitempty"`
+	// The backend that this was judged for, where the destination asked about is
+	// a Service: there is an end for each of its backends. Absent: the
+	// destination itself.
+	Backend       *Peer `protobuf:"bytes,12,opt,name=backend,proto3" json:"backend,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1956,6 +1960,13 @@ func (x *ExplainEnd) GetAgrees() bool {
 		return x.Agrees
 	}
 	return false
+}
+
+func (x *ExplainEnd) GetBackend() *Peer {
+	if x != nil {
+		return x.Backend
+	}
+	return nil
 }
 
 type RuleOutcome struct {
@@ -3050,7 +3061,7 @@ const file_weir_proto_rawDesc = "" +
 	"\averdict\x18\x01 \x01(\x0e2\x10.weir.v1.VerdictR\averdict\x12'\n" +
 	"\x04ends\x18\x02 \x03(\v2\x13.weir.v1.ExplainEndR\x04ends\x12%\n" +
 	"\x06source\x18\x03 \x01(\v2\r.weir.v1.PeerR\x06source\x12/\n" +
-	"\vdestination\x18\x04 \x01(\v2\r.weir.v1.PeerR\vdestination\"\xbb\x03\n" +
+	"\vdestination\x18\x04 \x01(\v2\r.weir.v1.PeerR\vdestination\"\xe4\x03\n" +
 	"\n" +
 	"ExplainEnd\x120\n" +
 	"\tdirection\x18\x01 \x01(\x0e2\x12.weir.v1.DirectionR\tdirection\x12\x10\n" +
@@ -3065,7 +3076,8 @@ const file_weir_proto_rawDesc = "" +
 	"mapVerdict\x12+\n" +
 	"\bmap_rule\x18\n" +
 	" \x01(\v2\x10.weir.v1.RuleRefR\amapRule\x12\x16\n" +
-	"\x06agrees\x18\v \x01(\bR\x06agrees\"_\n" +
+	"\x06agrees\x18\v \x01(\bR\x06agrees\x12'\n" +
+	"\abackend\x18\f \x01(\v2\r.weir.v1.PeerR\abackend\"_\n" +
 	"\vRuleOutcome\x12$\n" +
 	"\x04rule\x18\x01 \x01(\v2\x10.weir.v1.RuleRefR\x04rule\x12\x18\n" +
 	"\amatched\x18\x02 \x01(\bR\amatched\x12\x10\n" +
@@ -3316,40 +3328,41 @@ var file_weir_proto_depIdxs = []int32{
 	7,  // 39: weir.v1.ExplainEnd.isolating:type_name -> weir.v1.PolicyRef
 	0,  // 40: weir.v1.ExplainEnd.map_verdict:type_name -> weir.v1.Verdict
 	8,  // 41: weir.v1.ExplainEnd.map_rule:type_name -> weir.v1.RuleRef
-	8,  // 42: weir.v1.RuleOutcome.rule:type_name -> weir.v1.RuleRef
-	42, // 43: weir.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
-	29, // 44: weir.v1.StatusResponse.conditions:type_name -> weir.v1.Condition
-	30, // 45: weir.v1.StatusResponse.features:type_name -> weir.v1.Feature
-	41, // 46: weir.v1.StatusResponse.endpoints_by_state:type_name -> weir.v1.StatusResponse.EndpointsByStateEntry
-	31, // 47: weir.v1.StatusResponse.maps:type_name -> weir.v1.MapUse
-	43, // 48: weir.v1.StatusResponse.last_apply:type_name -> google.protobuf.Duration
-	32, // 49: weir.v1.StatusResponse.neighbours:type_name -> weir.v1.Neighbour
-	35, // 50: weir.v1.EndpointsResponse.endpoints:type_name -> weir.v1.Endpoint
-	7,  // 51: weir.v1.Endpoint.ingress_policies:type_name -> weir.v1.PolicyRef
-	7,  // 52: weir.v1.Endpoint.egress_policies:type_name -> weir.v1.PolicyRef
-	12, // 53: weir.v1.Flows.Watch:input_type -> weir.v1.WatchRequest
-	15, // 54: weir.v1.Flows.List:input_type -> weir.v1.ListRequest
-	17, // 55: weir.v1.Policies.List:input_type -> weir.v1.ListPoliciesRequest
-	19, // 56: weir.v1.Policies.Get:input_type -> weir.v1.GetPolicyRequest
-	23, // 57: weir.v1.Policies.Explain:input_type -> weir.v1.ExplainRequest
-	27, // 58: weir.v1.Agent.Status:input_type -> weir.v1.StatusRequest
-	33, // 59: weir.v1.Agent.Endpoints:input_type -> weir.v1.EndpointsRequest
-	36, // 60: weir.v1.Agent.Announce:input_type -> weir.v1.AnnounceRequest
-	38, // 61: weir.v1.Agent.Retract:input_type -> weir.v1.RetractRequest
-	13, // 62: weir.v1.Flows.Watch:output_type -> weir.v1.WatchResponse
-	16, // 63: weir.v1.Flows.List:output_type -> weir.v1.ListResponse
-	18, // 64: weir.v1.Policies.List:output_type -> weir.v1.ListPoliciesResponse
-	20, // 65: weir.v1.Policies.Get:output_type -> weir.v1.GetPolicyResponse
-	24, // 66: weir.v1.Policies.Explain:output_type -> weir.v1.ExplainResponse
-	28, // 67: weir.v1.Agent.Status:output_type -> weir.v1.StatusResponse
-	34, // 68: weir.v1.Agent.Endpoints:output_type -> weir.v1.EndpointsResponse
-	37, // 69: weir.v1.Agent.Announce:output_type -> weir.v1.AnnounceResponse
-	39, // 70: weir.v1.Agent.Retract:output_type -> weir.v1.RetractResponse
-	62, // [62:71] is the sub-list for method output_type
-	53, // [53:62] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	6,  // 42: weir.v1.ExplainEnd.backend:type_name -> weir.v1.Peer
+	8,  // 43: weir.v1.RuleOutcome.rule:type_name -> weir.v1.RuleRef
+	42, // 44: weir.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
+	29, // 45: weir.v1.StatusResponse.conditions:type_name -> weir.v1.Condition
+	30, // 46: weir.v1.StatusResponse.features:type_name -> weir.v1.Feature
+	41, // 47: weir.v1.StatusResponse.endpoints_by_state:type_name -> weir.v1.StatusResponse.EndpointsByStateEntry
+	31, // 48: weir.v1.StatusResponse.maps:type_name -> weir.v1.MapUse
+	43, // 49: weir.v1.StatusResponse.last_apply:type_name -> google.protobuf.Duration
+	32, // 50: weir.v1.StatusResponse.neighbours:type_name -> weir.v1.Neighbour
+	35, // 51: weir.v1.EndpointsResponse.endpoints:type_name -> weir.v1.Endpoint
+	7,  // 52: weir.v1.Endpoint.ingress_policies:type_name -> weir.v1.PolicyRef
+	7,  // 53: weir.v1.Endpoint.egress_policies:type_name -> weir.v1.PolicyRef
+	12, // 54: weir.v1.Flows.Watch:input_type -> weir.v1.WatchRequest
+	15, // 55: weir.v1.Flows.List:input_type -> weir.v1.ListRequest
+	17, // 56: weir.v1.Policies.List:input_type -> weir.v1.ListPoliciesRequest
+	19, // 57: weir.v1.Policies.Get:input_type -> weir.v1.GetPolicyRequest
+	23, // 58: weir.v1.Policies.Explain:input_type -> weir.v1.ExplainRequest
+	27, // 59: weir.v1.Agent.Status:input_type -> weir.v1.StatusRequest
+	33, // 60: weir.v1.Agent.Endpoints:input_type -> weir.v1.EndpointsRequest
+	36, // 61: weir.v1.Agent.Announce:input_type -> weir.v1.AnnounceRequest
+	38, // 62: weir.v1.Agent.Retract:input_type -> weir.v1.RetractRequest
+	13, // 63: weir.v1.Flows.Watch:output_type -> weir.v1.WatchResponse
+	16, // 64: weir.v1.Flows.List:output_type -> weir.v1.ListResponse
+	18, // 65: weir.v1.Policies.List:output_type -> weir.v1.ListPoliciesResponse
+	20, // 66: weir.v1.Policies.Get:output_type -> weir.v1.GetPolicyResponse
+	24, // 67: weir.v1.Policies.Explain:output_type -> weir.v1.ExplainResponse
+	28, // 68: weir.v1.Agent.Status:output_type -> weir.v1.StatusResponse
+	34, // 69: weir.v1.Agent.Endpoints:output_type -> weir.v1.EndpointsResponse
+	37, // 70: weir.v1.Agent.Announce:output_type -> weir.v1.AnnounceResponse
+	39, // 71: weir.v1.Agent.Retract:output_type -> weir.v1.RetractResponse
+	63, // [63:72] is the sub-list for method output_type
+	54, // [54:63] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_weir_proto_init() }

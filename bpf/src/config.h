@@ -7,11 +7,11 @@
 #include <linux/types.h>
 #include <stdbool.h>
 
-volatile const __u32 ticks_per_second = 250; /* the kernel's HZ, measured by the loader */
-volatile const bool recheck_existing = true; /* --existing-connections=recheck */
-volatile const bool midstream_strict = false;/* --midstream=strict */
-volatile const bool source_check = true;     /* spoofing and overlay defence */
+volatile const __u32 ticks_per_second = 250;   /* the kernel's HZ, measured by the loader */
+volatile const bool recheck_existing = true;   /* --existing-connections=recheck */
+volatile const bool midstream_strict = false;  /* --midstream=strict */
+volatile const bool source_check = true;       /* spoofing and overlay defence */
 volatile const bool have_forward_hook = false; /* a program sees packets after translation */
-volatile const bool have_conntrack = false; /* the kernel has bpf_skb_ct_lookup (5.18) */
+volatile const bool have_conntrack = false;    /* the kernel has bpf_skb_ct_lookup (5.18) */
 
 #endif

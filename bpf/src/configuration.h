@@ -40,8 +40,9 @@ static __always_inline bool answers_dhcp(const struct packet *pkt)
 	struct flow_key key = {.ifindex = pkt->key.ifindex, .protocol = PROTO_UDP};
 	const struct flow *flow;
 
-	if (pkt->key.protocol != PROTO_UDP || pkt->part != PART_WHOLE ||
-	    pkt->key.local_port != bpf_htons(68) || pkt->key.remote_port != bpf_htons(67))
+	if (pkt->ethertype != bpf_htons(ETHERTYPE_IPV4) || pkt->key.protocol != PROTO_UDP ||
+	    pkt->part != PART_WHOLE || pkt->key.local_port != bpf_htons(68) ||
+	    pkt->key.remote_port != bpf_htons(67))
 		return false;
 	set_ipv4(key.local, 0);
 	set_ipv4(key.remote, 0xffffffff);

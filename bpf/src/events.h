@@ -72,9 +72,11 @@ static __always_inline __u64 wake_flag(void *ring)
 							     : BPF_RB_NO_WAKEUP;
 }
 
-static __always_inline void fill_event(struct event *event, const struct packet *pkt,
-				       const struct ruling *ruling, __u32 repeats)
+static __always_inline void fill_event(struct event *event, const struct work *work, __u32 repeats)
 {
+	const struct packet *pkt = &work->packet;
+	const struct ruling *ruling = &work->ruling;
+
 	event->time = bpf_ktime_get_ns();
 	event->ifindex = pkt->key.ifindex;
 	copy_address(event->local, pkt->key.local);
@@ -97,22 +99,21 @@ static __always_inline void fill_event(struct event *event, const struct packet 
 	event->class = ruling->class;
 	event->length = pkt->sight.length;
 	event->repeats = repeats;
-	event->service_port = 0;
+	event->service_port = work->called.service_port;
 	event->pad[0] = 0;
 	event->pad[1] = 0;
-	set_words(event->service, 0, 0, 0, 0);
+	copy_address(event->service, work->called.service);
 	event->pad2 = 0;
 }
 
-static __always_inline int emit(void *ring, __u32 index, const struct packet *pkt,
-				const struct ruling *ruling, __u32 repeats)
+static __always_inline int emit(void *ring, __u32 index, const struct work *work, __u32 repeats)
 {
 	struct event *event = bpf_ringbuf_reserve(ring, sizeof(*event), 0);
 
 	count_event(index, !event);
 	if (!event)
 		return -1;
-	fill_event(event, pkt, ruling, repeats);
+	fill_event(event, work, repeats);
 	bpf_ringbuf_submit(event, wake_flag(ring));
 	return 0;
 }
@@ -120,21 +121,17 @@ static __always_inline int emit(void *ring, __u32 index, const struct packet *pk
 __noinline int tell(void)
 {
 	const struct work *work = current_work();
-	const struct packet *pkt;
-	const struct ruling *ruling;
 	__u32 repeats = 0;
 
 	if (!work)
 		return -1;
-	pkt = &work->packet;
-	ruling = &work->ruling;
-	if (ruling->verdict == VERDICT_ALLOWED)
-		return emit(&events_allowed, RING_ALLOWED, pkt, ruling, 0);
+	if (work->ruling.verdict == VERDICT_ALLOWED)
+		return emit(&events_allowed, RING_ALLOWED, work, 0);
 	/* A cut of a live flow is told in any case. */
-	if (ruling->verdict == VERDICT_DENIED && ruling->event == EVENT_NEW &&
-	    !may_tell_denial(pkt, &repeats))
+	if (work->ruling.verdict == VERDICT_DENIED && work->ruling.event == EVENT_NEW &&
+	    !may_tell_denial(&work->packet, &repeats))
 		return 0;
-	return emit(&events_denied, RING_DENIED, pkt, ruling, repeats);
+	return emit(&events_denied, RING_DENIED, work, repeats);
 }
 
 #endif

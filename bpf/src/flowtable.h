@@ -129,7 +129,10 @@ static __always_inline bool flow_carries(const struct flow_key *key, const struc
 {
 	struct flow *flow = flow_find(key);
 
+	/* An entry is made for what is flooded to a pod, too. As a source that
+	 * address is forged, and only the slow path looks. */
 	if (!flow || flow->epoch != sight->epoch || is_cut(flow) || flow_restarts(flow, sight) ||
+	    (flow->flags & FLOW_FOREIGN && sight->direction == DIR_EGRESS) ||
 	    flow_expired(flow, key->protocol, sight->now))
 		return false;
 	flow_refresh(flow, sight, key->protocol);

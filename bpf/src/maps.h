@@ -92,6 +92,16 @@ struct {
 	__uint(max_entries, 4096);
 } fragments SEC(".maps");
 
+/* Programs write: from_pod what an isolated pod calls before translation,
+ * forward reads it after. A pod that calls two Services from one port of its
+ * own at once leaves the name of the last. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct caller);
+	__type(value, struct called);
+	__uint(max_entries, 16384);
+} deferred SEC(".maps");
+
 /* User space writes: node ports and host ports. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

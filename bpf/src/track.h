@@ -6,6 +6,7 @@
 
 #include "conntrack.h"
 #include "flowtable.h"
+#include "neighbour.h"
 #include "verdict.h"
 
 static __always_inline __u32 arrival_of(struct __sk_buff *skb, const struct packet *pkt)
@@ -33,7 +34,9 @@ static __always_inline void store_ruling(struct flow *flow, const struct ruling 
 	flow->set = ruling->set;
 	flow->rule = ruling->rule;
 	flow->reason = ruling->reason;
-	flow->flags = (flow->flags & (FLOW_ANSWERED | FLOW_MIDSTREAM)) | ruling->flow_flags;
+	flow->flags =
+		(flow->flags & (FLOW_ANSWERED | FLOW_MIDSTREAM | FLOW_TRANSLATED | FLOW_FOREIGN)) |
+		ruling->flow_flags;
 	flow->verdict = ruling->verdict;
 	flow->epoch = epoch;
 }
@@ -57,7 +60,8 @@ static __always_inline void keep(struct flow *flow, struct ruling *ruling, __u32
 	} else if (ruling->verdict == VERDICT_AUDITED && flow->verdict == VERDICT_ALLOWED) {
 		ruling->reason = REASON_REVOKED;
 		ruling->event = EVENT_REVOKED;
-	} else if (ruling->verdict != flow->verdict || ruling->rule != flow->rule) {
+	} else if ((ruling->verdict != flow->verdict || ruling->rule != flow->rule) &&
+		   !(ruling->flow_flags & FLOW_DEFERRED)) {
 		ruling->event = EVENT_FREED;
 	}
 	store_ruling(flow, ruling, epoch);
@@ -173,7 +177,9 @@ static __always_inline bool rule_by_flow(struct work *work, struct flow *flow, _
 	if (flow->epoch != sight->epoch && !reassess(work, flow, arrival))
 		return true;
 	if (!is_cut(flow)) {
-		flow_refresh(flow, sight, protocol);
+		/* After translation, from_pod has counted what it keeps itself. */
+		if (!work->translated || flow->flags & FLOW_TRANSLATED)
+			flow_refresh(flow, sight, protocol);
 		rule_as_flow(flow, &work->ruling);
 		work->ruling.counted = established_reason(flow, sight);
 		return true;
@@ -186,6 +192,8 @@ static __always_inline bool rule_by_flow(struct work *work, struct flow *flow, _
 	return true;
 }
 
+/* skb: NULL after translation, where conntrack has told already that the
+ * packet is no reply. */
 static __always_inline int rule_on_new(struct __sk_buff *skb, struct work *work, __u32 arrival,
 				       struct flow *old)
 {
@@ -195,16 +203,41 @@ static __always_inline int rule_on_new(struct __sk_buff *skb, struct work *work,
 
 	ruling->initiator = sender_of(pkt->sight.direction);
 	rule_on(SUBJECT_PACKET, pkt->sight.direction, arrival);
-	if (midstream && ruling->verdict == VERDICT_DENIED && is_policy_miss(ruling->reason))
+	if (skb && midstream && ruling->verdict == VERDICT_DENIED && is_policy_miss(ruling->reason))
 		rule_on_midstream(skb);
 	apply_mode(&work->endpoint, ruling);
 	if (ruling->verdict == VERDICT_DENIED)
 		return 0;
 	if (midstream)
 		ruling->flow_flags |= FLOW_MIDSTREAM;
+	if (work->translated)
+		ruling->flow_flags |= FLOW_TRANSLATED;
+	if (pkt->sight.direction == DIR_INGRESS && is_guarded(&work->endpoint) &&
+	    !is_own(pkt->key.ifindex, pkt->key.local))
+		ruling->flow_flags |= FLOW_FOREIGN;
 	ruling->event = EVENT_NEW;
 	admit(pkt, work->endpoint.slot, ruling, old);
 	return 0;
+}
+
+static __always_inline void caller_of(const struct flow_key *key, struct caller *caller)
+{
+	caller->ifindex = key->ifindex;
+	copy_address(caller->local, key->local);
+	caller->local_port = key->local_port;
+	caller->protocol = key->protocol;
+}
+
+/* For the event that names both, and to cut this flow when policy cuts the
+ * translated one. Again with each epoch: the table forgets. */
+static __always_inline int remember_called(const struct flow_key *key)
+{
+	struct caller caller = {};
+	struct called called = {.service_port = key->remote_port};
+
+	caller_of(key, &caller);
+	copy_address(called.service, key->remote);
+	return bpf_map_update_elem(&deferred, &caller, &called, BPF_ANY);
 }
 
 __noinline int rule_on_flow(struct __sk_buff *skb)
@@ -219,10 +252,12 @@ __noinline int rule_on_flow(struct __sk_buff *skb)
 	pkt = &work->packet;
 	arrival = arrival_of(skb, pkt);
 	flow = flow_find(&pkt->key);
-	if (flow && !flow_expired(flow, pkt->key.protocol, pkt->sight.now) &&
-	    rule_by_flow(work, flow, arrival))
-		return 0;
-	return rule_on_new(skb, work, arrival, flow);
+	if (!flow || flow_expired(flow, pkt->key.protocol, pkt->sight.now) ||
+	    !rule_by_flow(work, flow, arrival))
+		rule_on_new(skb, work, arrival, flow);
+	if (have_forward_hook && work->ruling.reason == REASON_DEFERRED)
+		remember_called(&pkt->key);
+	return 0;
 }
 
 #endif

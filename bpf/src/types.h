@@ -45,49 +45,50 @@ enum reason {
 	REASON_UNKNOWN = 0,
 
 	/* allowed */
-	REASON_RULE = 1,          /* a rule names this peer and port */
-	REASON_NOT_ISOLATED = 2,  /* no policy selects the pod in this direction */
-	REASON_REPLY = 3,         /* belongs to a flow that the pod's peer may answer */
-	REASON_ESTABLISHED = 4,   /* belongs to a known flow (counters only) */
-	REASON_RELATED = 5,       /* ICMP error about a known flow */
-	REASON_FROM_NODE = 6,     /* sent by the node itself (probes and the like) */
-	REASON_TO_NODE = 7,       /* delivered to the node itself */
-	REASON_OWN_TRAFFIC = 8,   /* the pod reaches itself through its Service */
-	REASON_NEIGHBOUR = 9,     /* ARP and IPv6 neighbour discovery */
-	REASON_MIDSTREAM = 10,    /* TCP without SYN taken for the middle of an allowed connection */
-	REASON_DEFERRED = 11,     /* to an address that the node translates; decided after it */
-	REASON_CONFIGURATION = 12,/* DHCP and multicast listener reports */
+	REASON_RULE = 1,         /* a rule names this peer and port */
+	REASON_NOT_ISOLATED = 2, /* no policy selects the pod in this direction */
+	REASON_REPLY = 3,        /* belongs to a flow that the pod's peer may answer */
+	REASON_ESTABLISHED = 4,  /* belongs to a known flow (counters only) */
+	REASON_RELATED = 5,      /* ICMP error about a known flow */
+	REASON_FROM_NODE = 6,    /* sent by the node itself (probes and the like) */
+	REASON_TO_NODE = 7,      /* delivered to the node itself */
+	REASON_OWN_TRAFFIC = 8,  /* the pod reaches itself through its Service */
+	REASON_NEIGHBOUR = 9,    /* ARP and IPv6 neighbour discovery */
+	REASON_MIDSTREAM = 10,   /* TCP without SYN taken for the middle of an allowed connection */
+	REASON_DEFERRED = 11,    /* to an address that the node translates; decided after it */
+	REASON_CONFIGURATION = 12,  /* DHCP and multicast listener reports */
 	REASON_NOT_READY_OPEN = 13, /* policy not complete yet, and --unready=allow */
 
 	/* denied */
-	REASON_NO_RULE = 32,      /* isolated, and no rule allows it */
-	REASON_DENY_RULE = 33,    /* a rule denies it (tiers) */
-	REASON_SPOOFED = 34,      /* the source address is not the pod's */
-	REASON_OVERLAY = 35,      /* encapsulated traffic from a pod to the node */
+	REASON_NO_RULE = 32,   /* isolated, and no rule allows it */
+	REASON_DENY_RULE = 33, /* a rule denies it (tiers) */
+	REASON_SPOOFED = 34,   /* the source address is not the pod's */
+	REASON_OVERLAY = 35,   /* encapsulated traffic from a pod to the node */
 	REASON_MALFORMED = 36,
-	REASON_FRAGMENT = 37,     /* a fragment that no first fragment vouches for */
-	REASON_UNSUPPORTED = 38,  /* an EtherType that policy cannot speak of */
-	REASON_NOT_READY = 39,    /* policy not complete yet */
-	REASON_NO_HOOK = 40,      /* translated destination, and no hook after translation */
-	REASON_REVOKED = 41,      /* an established flow that a policy change has cut */
-	REASON_NEIGHBOUR_FORGED = 42, /* neighbour discovery or ARP that claims what is not the pod's */
-	REASON_LOOPBACK = 43,     /* 127/8 or ::1 on the wire */
+	REASON_FRAGMENT = 37,    /* a fragment that no first fragment vouches for */
+	REASON_UNSUPPORTED = 38, /* an EtherType that policy cannot speak of */
+	REASON_NOT_READY = 39,   /* policy not complete yet */
+	REASON_NO_HOOK = 40,     /* translated destination, and no hook after translation */
+	REASON_REVOKED = 41,     /* an established flow that a policy change has cut */
+	REASON_NEIGHBOUR_FORGED =
+		42,           /* neighbour discovery or ARP that claims what is not the pod's */
+	REASON_LOOPBACK = 43, /* 127/8 or ::1 on the wire */
 
 	REASON_COUNT = 48,
 };
 
 /* What an endpoint's policy misses do. The zero value denies everything. */
 enum mode {
-	MODE_NOT_READY = 0,      /* deny: announced, policy not complete */
+	MODE_NOT_READY = 0, /* deny: announced, policy not complete */
 	MODE_ENFORCE = 1,
 	MODE_AUDIT = 2,
 	MODE_NOT_READY_OPEN = 3, /* allow: known, policy not complete, --unready=allow */
 };
 
 enum endpoint_flag {
-	EP_FORWARDS = 1,     /* may send what it did not originate: no source check */
-	EP_INGRESS_ANY = 2,  /* set_ingress has rows of class 0, which hold for every class */
-	EP_EGRESS_ANY = 4,   /* the same for set_egress */
+	EP_FORWARDS = 1,    /* may send what it did not originate: no source check */
+	EP_INGRESS_ANY = 2, /* set_ingress has rows of class 0, which hold for every class */
+	EP_EGRESS_ANY = 4,  /* the same for set_egress */
 };
 
 enum peer_flag {
@@ -101,6 +102,10 @@ enum flow_flag {
 	FLOW_DEFERRED = 4,  /* decided after translation, under another tuple */
 	FLOW_TOMBSTONE = 8, /* cut: its packets are denied, and never taken for mid-stream */
 	FLOW_STICKY = 16,   /* not re-derived from a reply: from node, own traffic, related */
+	FLOW_FOREIGN =
+		64, /* the local address is not the pod's (multicast, flooding): nothing from the pod */
+	FLOW_TRANSLATED =
+		32, /* made after translation: only the pod's own packets are counted in it */
 };
 
 enum event_kind {
@@ -120,9 +125,9 @@ enum ring {
 struct endpoint {
 	__u32 set_ingress; /* policy set id; 0: not isolated */
 	__u32 set_egress;
-	__u32 slot;        /* index into flow_usage and flow_limit */
-	__u8 mode;         /* enum mode */
-	__u8 flags;        /* enum endpoint_flag */
+	__u32 slot; /* index into flow_usage and flow_limit */
+	__u8 mode;  /* enum mode */
+	__u8 flags; /* enum endpoint_flag */
 	__u8 pad[2];
 };
 _Static_assert(sizeof(struct endpoint) == 16, "endpoint");
@@ -142,7 +147,7 @@ _Static_assert(sizeof(struct peer) == 8, "peer");
 /* cidrs: value is a class id. ::ffff:0:0/96 is always there, so that an IPv6
  * prefix never covers an IPv4 address. */
 struct cidr_key {
-	__u32 prefix_len;  /* host; an IPv4 prefix length plus 96 */
+	__u32 prefix_len;   /* host; an IPv4 prefix length plus 96 */
 	__u8 addr[16] ADDR; /* network */
 };
 _Static_assert(sizeof(struct cidr_key) == 20, "cidr_key");
@@ -210,17 +215,17 @@ struct flow {
 	__u64 tx_bytes;   /* layer 3 up, as skb->len less the link header */
 	__u64 rx_packets;
 	__u64 rx_bytes;
-	__u32 first;      /* ticks */
-	__u32 last_tx;    /* ticks of the last packet from the pod; first if none */
+	__u32 first;   /* ticks */
+	__u32 last_tx; /* ticks of the last packet from the pod; first if none */
 	__u32 last_rx;
-	__u32 epoch;      /* the epoch read before the endpoint */
-	__u32 set;        /* policy set that decided; 0: none */
-	__u32 rule;       /* rule id; 0: none */
-	__u8 initiator;   /* enum side */
-	__u8 verdict;     /* enum verdict */
-	__u8 reason;      /* enum reason */
-	__u8 flags;       /* enum flow_flag */
-	__u8 tcp_tx;      /* TCP flags seen from the pod, or-ed; bits as in the header */
+	__u32 epoch;    /* the epoch read before the endpoint */
+	__u32 set;      /* policy set that decided; 0: none */
+	__u32 rule;     /* rule id; 0: none */
+	__u8 initiator; /* enum side */
+	__u8 verdict;   /* enum verdict */
+	__u8 reason;    /* enum reason */
+	__u8 flags;     /* enum flow_flag */
+	__u8 tcp_tx;    /* TCP flags seen from the pod, or-ed; bits as in the header */
 	__u8 tcp_rx;
 	__u8 pad[2];
 };
@@ -232,21 +237,38 @@ struct frag_key {
 	__u8 dst[16] ADDR; /* network */
 	__u32 id;          /* network, IPv4: 16 bits of it */
 	__u8 protocol;
-	__u8 direction;    /* enum direction */
+	__u8 direction; /* enum direction */
 	__u8 pad[2];
 };
 _Static_assert(sizeof(struct frag_key) == 44, "frag_key");
 
 struct frag {
-	__u32 seen;        /* ticks */
+	__u32 seen; /* ticks */
 	__u32 epoch;
-	__be16 sport;      /* network; of the first fragment */
+	__be16 sport; /* network; of the first fragment */
 	__be16 dport;
-	__u8 verdict;      /* enum verdict */
-	__u8 reason;       /* enum reason */
+	__u8 verdict; /* enum verdict */
+	__u8 reason;  /* enum reason */
 	__u8 pad[2];
 };
 _Static_assert(sizeof(struct frag) == 16, "frag");
+
+/* deferred: what a pod called by an address that the node translates. */
+struct caller {
+	__u32 ifindex;       /* host */
+	__u8 local[16] ADDR; /* network */
+	__be16 local_port;   /* network */
+	__u8 protocol;
+	__u8 pad;
+};
+_Static_assert(sizeof(struct caller) == 24, "caller");
+
+struct called {
+	__u8 service[16] ADDR; /* network; the address before translation */
+	__be16 service_port;   /* network */
+	__u8 pad[2];
+};
+_Static_assert(sizeof(struct called) == 20, "called");
 
 /* translated: ports on which the node translates what is sent to one of its
  * own addresses (Services' node ports, pods' host ports); tunnels: UDP ports
@@ -298,22 +320,22 @@ struct event {
 	__be16 local_port;    /* network */
 	__be16 remote_port;   /* network */
 	__u8 protocol;
-	__u8 kind;            /* enum event_kind */
-	__u8 direction;       /* enum direction: which policy decided */
-	__u8 verdict;         /* enum verdict */
-	__u8 reason;          /* enum reason */
-	__u8 initiator;       /* enum side */
-	__u8 tcp_flags;       /* of this packet */
-	__u8 flow_flags;      /* enum flow_flag */
+	__u8 kind;       /* enum event_kind */
+	__u8 direction;  /* enum direction: which policy decided */
+	__u8 verdict;    /* enum verdict */
+	__u8 reason;     /* enum reason */
+	__u8 initiator;  /* enum side */
+	__u8 tcp_flags;  /* of this packet */
+	__u8 flow_flags; /* enum flow_flag */
 	__u8 icmp_type;
 	__u8 icmp_code;
-	__be16 ethertype;     /* network */
-	__u32 set;            /* policy set that decided; 0: none */
-	__u32 rule;           /* rule id; 0: none */
-	__u32 class;          /* of the peer */
-	__u32 length;         /* bytes, layer 3 up */
-	__u32 repeats;        /* denials of this tuple not told since the last event */
-	__be16 service_port;  /* network; 0: not translated */
+	__be16 ethertype;    /* network */
+	__u32 set;           /* policy set that decided; 0: none */
+	__u32 rule;          /* rule id; 0: none */
+	__u32 class;         /* of the peer */
+	__u32 length;        /* bytes, layer 3 up */
+	__u32 repeats;       /* denials of this tuple not told since the last event */
+	__be16 service_port; /* network; 0: not translated */
 	__u8 pad[2];
 	__u8 service[16] ADDR; /* network; the address before translation */
 	__u32 pad2;

@@ -176,8 +176,17 @@ static __always_inline int rule_by_rows(const struct endpoint *ep, const struct 
 	return match & MATCH_ALLOWS ? allow(ruling, REASON_RULE) : deny(ruling, REASON_DENY_RULE);
 }
 
+/* The pod is a backend of the Service that it calls. */
+static __always_inline bool is_hairpin(const struct flow_key *key)
+{
+	const __u32 *owner = bpf_map_lookup_elem(&local_ips, key->remote);
+
+	return owner && *owner == key->ifindex;
+}
+
 static __always_inline int rule_on_key(const struct endpoint *ep, const struct flow_key *key,
-				       __u32 direction, __u32 arrival, struct ruling *ruling)
+				       __u32 direction, __u32 arrival, bool final,
+				       struct ruling *ruling)
 {
 	const struct peer *peer = bpf_map_lookup_elem(&peers, key->remote);
 	__u32 peer_flags = peer ? peer->flags : 0;
@@ -190,11 +199,13 @@ static __always_inline int rule_on_key(const struct endpoint *ep, const struct f
 			     arrival == ARRIVED_FROM_POD ? REASON_OWN_TRAFFIC : REASON_FROM_NODE);
 	}
 	if (is_unpoliced(ep, direction, ruling)) {
-		if (direction == DIR_EGRESS && is_translated(key, peer_flags))
+		if (direction == DIR_EGRESS && !final && is_translated(key, peer_flags))
 			ruling->flow_flags = FLOW_DEFERRED;
 		return 0;
 	}
-	if (direction == DIR_EGRESS && rule_on_node(key, peer_flags, ruling)) {
+	if (direction == DIR_EGRESS && final && is_hairpin(key))
+		return allow(ruling, REASON_OWN_TRAFFIC);
+	if (direction == DIR_EGRESS && !final && rule_on_node(key, peer_flags, ruling)) {
 		if (ruling->reason == REASON_NO_HOOK)
 			ruling->set = ep->set_egress;
 		return 0;
@@ -220,7 +231,8 @@ __noinline int rule_on(__u32 subject, __u32 direction, __u32 arrival)
 	};
 	key = subject == SUBJECT_QUOTED ? &work->quoted : &work->packet.key;
 	return rule_on_key(&work->endpoint, key, direction,
-			   direction == DIR_INGRESS ? arrival : ARRIVED_OTHERWISE, &work->ruling);
+			   direction == DIR_INGRESS ? arrival : ARRIVED_OTHERWISE, work->translated,
+			   &work->ruling);
 }
 
 #endif

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* The entry points, both on the host side of a pod's veth: from_pod at TC
- * ingress, to_pod at TC egress. */
+/* The entry points. On the host side of a pod's veth: from_pod at TC ingress,
+ * to_pod at TC egress. Where the node forwards, after destination NAT: forward
+ * or, on older kernels, forward_match. */
+#include "forward.h"
 #include "judge.h"
+#include "netfilter.h"
 #include "quick.h"
 #include "exports.h"
 
@@ -34,6 +37,32 @@ int to_pod(struct __sk_buff *skb)
 	if (is_established(skb, DIR_INGRESS))
 		return PASS;
 	return judge(skb, DIR_INGRESS);
+}
+
+/* NF_INET_FORWARD; 6.4. */
+SEC("netfilter")
+int forward(struct netfilter_context *ctx)
+{
+	struct sk_buff___weir *skb = ctx->skb;
+	struct bpf_dynptr packet;
+	struct reader from = {.packet = &packet};
+
+	if (is_reply(skb))
+		return NETFILTER_ACCEPT;
+	if (bpf_dynptr_from_skb((struct __sk_buff *)skb, 0, &packet))
+		return NETFILTER_DROP;
+	return pass_forwarded(&from, skb->len, segments_of_packet(skb)) == DROP ? NETFILTER_DROP
+										: NETFILTER_ACCEPT;
+}
+
+/* A match of xt_bpf in a rule that drops, behind one that accepts replies. The
+ * packet begins at its network header. */
+SEC("socket")
+int forward_match(struct __sk_buff *skb)
+{
+	struct reader from = {.skb = skb};
+
+	return pass_forwarded(&from, skb->len, segments_of(skb)) == DROP;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

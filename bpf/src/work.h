@@ -31,6 +31,8 @@ struct work {
 	struct endpoint endpoint;
 	struct ruling ruling;
 	struct flow_key quoted; /* the flow that an ICMP error is about */
+	struct called called;   /* the address before translation; zero: none known */
+	bool translated;        /* the packet has passed translation: its destination is final */
 };
 
 struct {

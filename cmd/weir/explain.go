@@ -34,8 +34,9 @@ policy of the other, each rule with why it matches or not, the deciding one
 marked with =>, and whether the maps in the kernel answer the same. No packet
 is sent, and the flow need not exist.
 
-SRC and DST are pods, NAMESPACE/NAME, or addresses. The port is that of the
-pod, not that of a Service: policy is decided after translation.
+SRC and DST are pods, NAMESPACE/NAME, or addresses. With a pod the port is the
+pod's own. With a Service's address it is the Service's, and each backend is
+judged: policy is decided after translation.
 
 A denial is an answer: the exit code is 0.`,
 		Example: examples(name,

@@ -52,11 +52,6 @@ type piece struct {
 	protocol byte
 }
 
-// defectForeignLocal: to_pod makes flow entries for packets to addresses that
-// are not the pod's (a flooding bridge, multicast), and from_pod then passes
-// answers with that source. See TestForeignLocal. False once that is mended.
-const defectForeignLocal = true
-
 // oracle says which packets may pass A's veth at all. It errs on the side of
 // "may": what it forbids must never pass.
 type oracle struct {
@@ -65,12 +60,10 @@ type oracle struct {
 	flows        map[tuple]bool
 	pieces       map[piece]bool // first fragments that passed
 	dhcp         bool           // A has asked
-	// foreign are addresses that are not A's, to which something has passed.
-	foreign map[netip.Addr]bool
 }
 
 func newOracle(r realm, linkA, linkB uint32) *oracle {
-	return &oracle{realm: r, linkA: linkA, linkB: linkB, flows: map[tuple]bool{}, pieces: map[piece]bool{}, foreign: map[netip.Addr]bool{}}
+	return &oracle{realm: r, linkA: linkA, linkB: linkB, flows: map[tuple]bool{}, pieces: map[piece]bool{}}
 }
 
 // Why a packet may pass; empty: it may not.
@@ -96,9 +89,6 @@ func (o *oracle) why(out bool, r reading, ingress uint32) string {
 		return why
 	}
 	if out && !o.is("A", r.src) {
-		if o.foreign[r.src] && defectForeignLocal {
-			return "defect"
-		}
 		return ""
 	}
 	if r.part == later {
@@ -237,7 +227,4 @@ func (o *oracle) passed(out bool, r reading, why string) {
 	}
 	sport, dport, _ := r.ports()
 	o.flows[o.key(out, r, sport, dport)] = true
-	if own := map[bool]netip.Addr{true: r.src, false: r.dst}[out]; !o.is("A", own) && why != "dhcp" && why != "listener" {
-		o.foreign[own] = true
-	}
 }

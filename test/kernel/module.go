@@ -20,7 +20,7 @@ func wantedModules() []string {
 	return []string{
 		"crc32c_generic", "veth", "bridge", "br_netfilter", "dummy", "macvlan", "ipvlan", "tun", "vxlan", "geneve", "fou", "netkit",
 		"sch_ingress", "cls_bpf", "act_bpf", "cls_u32", "act_gact", "act_mirred", "sch_tbf", "sch_netem", "sch_fq",
-		"nf_conntrack", "nf_conntrack_netlink", "nf_defrag_ipv4", "nf_defrag_ipv6", "nf_nat", "nf_tables", "nft_chain_nat", "nft_masq", "nft_ct", "nft_compat",
+		"nf_conntrack", "nf_conntrack_netlink", "nf_defrag_ipv4", "nf_defrag_ipv6", "nf_nat", "nf_tables", "nft_chain_nat", "nft_masq", "nft_ct", "nft_compat", "nfnetlink_hook",
 		"ip_tables", "iptable_filter", "iptable_nat", "ip6_tables", "ip6table_filter", "xt_bpf", "xt_conntrack", "xt_MASQUERADE",
 		"sctp",
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -21,8 +22,20 @@ type Echo struct {
 	packets  []net.PacketConn // one an address, so that answers come from the address asked
 	wait     sync.WaitGroup
 
+	taken atomic.Pointer[atomic.Int64]
+
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
+}
+
+// Count has the server add each TCP connection and each UDP packet that it
+// takes from now on.
+func (e *Echo) Count(taken *atomic.Int64) { e.taken.Store(taken) }
+
+func (e *Echo) count() {
+	if taken := e.taken.Load(); taken != nil {
+		taken.Add(1)
+	}
 }
 
 // ServeEcho listens inside the namespace until Close.
@@ -37,7 +50,7 @@ func (n *Namespace) ServeEcho(port uint16) (*Echo, error) {
 	}
 	e.wait.Go(e.acceptTCP)
 	for _, packets := range e.packets {
-		e.wait.Go(func() { answerUDP(packets) })
+		e.wait.Go(func() { e.answerUDP(packets) })
 	}
 	return e, nil
 }
@@ -81,6 +94,7 @@ func (e *Echo) acceptTCP() {
 		if err != nil {
 			return
 		}
+		e.count()
 		e.mu.Lock()
 		e.conns[conn] = struct{}{}
 		e.mu.Unlock()
@@ -94,7 +108,7 @@ func (e *Echo) acceptTCP() {
 	}
 }
 
-func answerUDP(packets net.PacketConn) {
+func (e *Echo) answerUDP(packets net.PacketConn) {
 	buffer := make([]byte, 65536)
 	for {
 		n, from, err := packets.ReadFrom(buffer)
@@ -102,6 +116,7 @@ func answerUDP(packets net.PacketConn) {
 			return
 		}
 		if err == nil {
+			e.count()
 			_, _ = packets.WriteTo(buffer[:n], from)
 		}
 	}

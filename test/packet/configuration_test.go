@@ -22,6 +22,7 @@ func TestDHCP(t *testing.T) {
 		{"asked twice", sealed, []step{out(ask, yes), idle(20), out(ask, "allowed *"), idle(20), in(answer, yes)}},
 		{"an answer that nobody asked for", sealed, []step{in(answer, "denied no-rule"), in(broadcast, "denied no-rule")}},
 		{"an answer from another port", sealed, []step{out(ask, yes), in(f.udp("N:66", "A:68"), "denied no-rule")}},
+		{"an answer by IPv6, which nobody asked", sealed, []step{out(ask, yes), in(six().udp("X:67", "A:68"), "denied no-rule")}},
 		{"renewal is judged by policy", sealed, []step{out(f.udp("A:68", "C:67"), "denied no-rule")}},
 		{"a question from its own address is judged by policy", sealed, []step{out(f.udp("A:68", "255.255.255.255:67"), "denied no-rule")}},
 		{"the other direction of the question", sealed, []step{in(ask, "denied no-rule")}},

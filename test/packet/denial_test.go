@@ -38,6 +38,7 @@ func TestDenialsTold(t *testing.T) {
 			{"another pod", func(w *world) {
 				w.endpoint(linkB, bpf.WeirEndpoint{SetIngress: setNone, SetEgress: setNone, Slot: slotB, Mode: uint8(bpf.WeirModeMODE_ENFORCE)})
 			}, []step{in(f.udp("X:1", "A:9"), denied).also(told(0)), in(f.udp("X:1", "A:9"), denied).at(linkB).also(told(0)), in(f.udp("X:1", "A:9"), denied).also(silent)}},
+			{"another tuple in the same place", nil, []step{out(f.udp("A:1", "C:53"), "allowed rule new"), then(occupy), out(no, denied).also(told(0)), out(no, denied).also(silent)}},
 			{"a cut is told in any case", nil, []step{
 				out(f.tcp("A:1000", "C:80", "S"), "allowed rule new"), flip(setIn, setNone, 2), out(f.tcp("A:1000", "C:80", "A"), "denied revoked revoked"), out(f.tcp("A:1000", "C:80", "A"), "denied revoked").also(told(0)),
 				out(f.tcp("A:1000", "C:80", "A"), "denied revoked").also(silent)}},
@@ -45,4 +46,15 @@ func TestDenialsTold(t *testing.T) {
 			{"what is allowed is never", nil, []step{out(f.udp("A:1", "C:53"), "allowed rule new"), out(f.udp("A:2", "C:53"), "allowed rule new")}},
 		}
 	})
+}
+
+// occupy puts another tuple, told just now, in every place.
+func occupy(w *world) {
+	w.t.Helper()
+	flow, _ := w.flow(protocolUDP, "A:1", "C:53")
+	values := make([]bpf.WeirDenial, w.m.objects.Denials.MaxEntries())
+	for i := range values {
+		values[i] = bpf.WeirDenial{Tag: 42, Told: flow.LastTx, Repeats: 9}
+	}
+	w.must(w.m.writeDenials(values))
 }

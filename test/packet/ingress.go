@@ -41,9 +41,9 @@ func placeOfIngress() (int, error) {
 
 // readIngressAt turns each read of ingress_ifindex into one of the field at
 // offset. Offset 36 is a field of other structs too, so the source line, which
-// the object carries, decides.
+// the object carries, decides. Other kinds of programs are not run here.
 func readIngressAt(offset int, p *ebpf.ProgramSpec) error {
-	if offset == offsetIngress {
+	if offset == offsetIngress || p.Type != ebpf.SchedCLS {
 		return nil
 	}
 	line, changed := "", 0

@@ -94,9 +94,15 @@ func (m *Machine) load() error {
 			return err
 		}
 	}
-	if err := spec.LoadAndAssign(&m.objects, nil); err != nil {
+	var loaded struct {
+		bpf.WeirMaps
+		FromPod *ebpf.Program `ebpf:"from_pod"`
+		ToPod   *ebpf.Program `ebpf:"to_pod"`
+	}
+	if err := spec.LoadAndAssign(&loaded, nil); err != nil {
 		return fmt.Errorf("load the programs: %w", err)
 	}
+	m.objects.WeirMaps, m.objects.FromPod, m.objects.ToPod = loaded.WeirMaps, loaded.FromPod, loaded.ToPod
 	return nil
 }
 
@@ -122,8 +128,7 @@ func (m *Machine) Link(n int) uint32 { return m.space.links[n] }
 
 // Reset empties every map, and leaves what the agent guarantees to be there:
 // the two prefixes that keep address families and link-local addresses apart,
-// and epoch 1. What was told of denials stays: a tuple that was denied within the
-// last second gives no event again.
+// and epoch 1.
 func (m *Machine) Reset() error {
 	o := &m.objects
 	for _, table := range []*ebpf.Map{

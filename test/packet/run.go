@@ -106,6 +106,17 @@ func (m *Machine) execute(hook Hook, frame []byte, c Context) (uint32, error) {
 	return returned, nil
 }
 
+// Passes runs a hook once on a frame and tells only whether the packet goes on:
+// for millions of frames. What it counts shows up in the next Run; Reset before
+// that.
+func (m *Machine) Passes(hook Hook, frame []byte, c Context) (bool, error) {
+	returned, err := m.execute(hook, frame, c)
+	if err == nil && returned != returnPass && returned != returnDrop {
+		err = fmt.Errorf("%s returned %d: neither pass (-1) nor drop (2)", hook, int32(returned))
+	}
+	return returned == returnPass, err
+}
+
 func (m *Machine) program(hook Hook) *ebpf.Program {
 	if hook == ToPod {
 		return m.objects.ToPod

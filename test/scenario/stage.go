@@ -63,7 +63,7 @@ type seat struct {
 func NewStage(name string, wiring netns.Wiring, log *slog.Logger) (*Stage, error) {
 	s := &Stage{
 		wiring: wiring, log: log, serial: 20000,
-		options:  datapath.Options{PinDir: "/sys/fs/bpf/scenario-" + name, LockPath: filepath.Join(os.TempDir(), "scenario-"+name+".lock"), Poll: 10 * time.Millisecond, Sizes: stageSizes()},
+		options:  datapath.Options{PinDir: "/sys/fs/bpf/scenario-" + name, LockPath: filepath.Join(os.TempDir(), "scenario-"+name+".lock"), Poll: 10 * time.Millisecond, Forward: datapath.ForwardNone, Sizes: stageSizes()},
 		delivery: map[policy.Protocol][2]*tap{}, events: map[eventKey]bpf.WeirEvent{},
 	}
 	if err := s.open(name); err != nil {

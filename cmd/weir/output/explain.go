@@ -52,6 +52,12 @@ func askedPort(asked *pb.ExplainRequest) string {
 
 func explainEnd(b *strings.Builder, end *pb.ExplainEnd, style Style) {
 	head := fmt.Sprintf("%s of %s", directionName(end.GetDirection()), Escape(end.GetPod()))
+	if backend := end.GetBackend(); backend != nil {
+		head += " to backend " + peerText(backend, 0)
+		if backend.GetName() != "" {
+			head += fmt.Sprintf(" (%s)", Escape(backend.GetIp()))
+		}
+	}
 	if !end.GetHere() {
 		fmt.Fprintf(b, "%s: not on this node\n  the agent of its own node decides this end: ask there\n",
 			style.paint(bold, head))

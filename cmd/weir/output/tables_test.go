@@ -94,6 +94,20 @@ func sampleFar() *pb.ExplainResponse {
 	}
 }
 
+// A Service whose backends are judged one by one.
+func sampleService() *pb.ExplainResponse {
+	return &pb.ExplainResponse{
+		Verdict: denied, Source: pod("web", 0), Destination: &pb.Peer{Ip: "10.96.0.1", Identity: pb.Identity_IDENTITY_SERVICE, Namespace: "shop", Name: "api"},
+		Ends: []*pb.ExplainEnd{
+			{Direction: egress, Pod: "shop/web", Here: true, Verdict: allowed, Reason: pb.Reason_REASON_DEFERRED, MapVerdict: allowed, Agrees: true},
+			{Direction: egress, Pod: "shop/web", Here: true, Verdict: allowed, Reason: pb.Reason_REASON_RULE, Rule: rule("out", egress, 0), Backend: pod("db", 8080),
+				MapVerdict: allowed, MapRule: rule("out", egress, 0), Agrees: true},
+			{Direction: egress, Pod: "shop/web", Here: true, Verdict: denied, Reason: pb.Reason_REASON_NO_RULE, Backend: outside(pb.Identity_IDENTITY_WORLD, "203.0.113.7", 8080),
+				MapVerdict: denied, Agrees: true},
+		},
+	}
+}
+
 func TestTables(t *testing.T) {
 	now := time.Date(2026, 11, 22, 9, 30, 0, 0, time.UTC)
 	asked := &pb.ExplainRequest{Source: "shop/web", Destination: "shop/db", Protocol: protoTCP, Port: 443}
@@ -126,6 +140,7 @@ func TestTables(t *testing.T) {
 			return Explanation(b, asked, sampleExplanation(), Style{Color: true})
 		}},
 		{"explain-far.golden", func(b *strings.Builder) error { return Explanation(b, asked, sampleFar(), Style{}) }},
+		{"explain-service.golden", func(b *strings.Builder) error { return Explanation(b, asked, sampleService(), Style{}) }},
 		{"explain-nobody.golden", func(b *strings.Builder) error {
 			return Explanation(b, &pb.ExplainRequest{Source: "203.0.113.7", Destination: "203.0.113.8", Protocol: protoICMP}, &pb.ExplainResponse{Verdict: allowed}, Style{})
 		}},

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* A parser of packets that the stack forwards: from the network header on,
+ * by either of two ways to their bytes. It makes the same keys as parse.h.
+ * What it reads was checked by the stack; it only must not trust it. */
+#ifndef WEIR_FORWARDED_H
+#define WEIR_FORWARDED_H
+
+#include "parse.h"
+
+/* One of the two. */
+struct reader {
+	struct __sk_buff *skb;           /* of a socket filter */
+	const struct bpf_dynptr *packet; /* of a netfilter program; NULL: the other */
+};
+
+/* bpf_dynptr_read: 5.19, and of packets 6.4. */
+static __always_inline bool read_at(const struct reader *from, __u32 offset, void *to, __u32 size)
+{
+	if (from->packet)
+		return !bpf_dynptr_read(to, size, from->packet, offset, 0);
+	return !bpf_skb_load_bytes(from->skb, offset, to, size);
+}
+
+static __always_inline bool read_ipv4(const struct reader *from, struct packet *pkt)
+{
+	struct {
+		__u8 version_ihl;
+		__u8 tos;
+		__be16 total_length;
+		__be16 id;
+		__be16 fragment; /* flags and offset */
+		__u8 ttl;
+		__u8 protocol;
+		__be16 checksum;
+		__be32 source;
+		__be32 destination;
+	} ip;
+
+	if (!read_at(from, 0, &ip, sizeof(ip)))
+		return false;
+	set_ipv4(pkt->key.local, ip.source);
+	set_ipv4(pkt->key.remote, ip.destination);
+	pkt->ethertype = bpf_htons(ETHERTYPE_IPV4);
+	pkt->key.protocol = ip.protocol;
+	pkt->hop_limit = ip.ttl;
+	pkt->l4 = (ip.version_ihl & 0xf) * 4;
+	if (ip.fragment & bpf_htons(0x1fff))
+		pkt->part = PART_LATER;
+	else if (ip.fragment & bpf_htons(0x2000))
+		pkt->part = PART_FIRST;
+	return true;
+}
+
+static __always_inline bool read_ipv6(const struct reader *from, struct packet *pkt)
+{
+	__u8 next[2]; /* header, and the hop limit */
+
+	if (!read_at(from, 6, next, sizeof(next)) || !read_at(from, 8, pkt->key.local, 16) ||
+	    !read_at(from, 24, pkt->key.remote, 16))
+		return false;
+	pkt->ethertype = bpf_htons(ETHERTYPE_IPV6);
+	pkt->key.protocol = next[0];
+	pkt->hop_limit = next[1];
+	pkt->l4 = SIZE_IPV6;
+	return true;
+}
+
+static __always_inline bool read_addresses(const struct reader *from, struct packet *pkt)
+{
+	__u8 first;
+
+	pkt->end = pkt->sight.length;
+	if (!read_at(from, 0, &first, 1))
+		return false;
+	return first >> 4 == 4 ? read_ipv4(from, pkt) : first >> 4 == 6 && read_ipv6(from, pkt);
+}
+
+/* Moves l4 behind one extension header. */
+static __always_inline int skip_extension(const struct reader *from, struct packet *pkt)
+{
+	__u8 this = pkt->key.protocol;
+	__u8 header[8] ADDR;
+
+	if (!is_extension(this) || pkt->part == PART_LATER)
+		return EXTENSION_NONE;
+	if (!read_at(from, pkt->l4, header, sizeof(header)))
+		return EXTENSION_MALFORMED;
+	pkt->key.protocol = header[0];
+	if (this == PROTO_FRAGMENT) {
+		pkt->l4 += sizeof(header);
+		return parse_fragment_header(pkt, header) ? EXTENSION_SEEN : EXTENSION_MALFORMED;
+	}
+	pkt->l4 += this == PROTO_AUTHENTICATION ? (header[1] + 2) * 4 : (header[1] + 1) * 8;
+	return EXTENSION_SEEN;
+}
+
+/* Unrolled: 5.10 refuses a loop that the compiler closes by falling into its
+ * head. */
+static __always_inline int skip_extensions(const struct reader *from, struct packet *pkt)
+{
+	int i, seen = EXTENSION_SEEN;
+
+#pragma unroll
+	for (i = 0; i < MAX_EXTENSION_HEADERS + 1; i++) {
+		if (seen == EXTENSION_SEEN)
+			seen = skip_extension(from, pkt);
+	}
+	return seen == EXTENSION_NONE ? SHAPE_IP : SHAPE_MALFORMED;
+}
+
+static __always_inline int read_icmp(const struct reader *from, struct packet *pkt)
+{
+	__be16 head[3] ADDR; /* type and code, checksum, identifier */
+
+	if (!read_at(from, pkt->l4, head, sizeof(head)))
+		return SHAPE_MALFORMED;
+	pkt->icmp_type = ((const __u8 *)head)[0];
+	pkt->icmp_code = ((const __u8 *)head)[1];
+	pkt->sight.starts = icmp_asks(pkt->key.protocol, pkt->icmp_type);
+	icmp_ports(&pkt->key, pkt->icmp_type, head[2], SIDE_LOCAL);
+	return SHAPE_IP;
+}
+
+static __always_inline int read_ports(const struct reader *from, struct packet *pkt)
+{
+	__be16 ports[2] ADDR;
+
+	if (!read_at(from, pkt->l4, ports, sizeof(ports)))
+		return SHAPE_MALFORMED;
+	pkt->key.local_port = ports[0];
+	pkt->key.remote_port = ports[1];
+	if (pkt->key.protocol != PROTO_TCP)
+		return SHAPE_IP;
+	if (!read_at(from, pkt->l4 + 13, &pkt->sight.tcp_flags, 1))
+		return SHAPE_MALFORMED;
+	pkt->sight.starts = opens_connection(pkt->sight.tcp_flags);
+	return SHAPE_IP;
+}
+
+static __always_inline int read_transport(const struct reader *from, struct packet *pkt)
+{
+	__u32 size;
+
+	if (pkt->ethertype == bpf_htons(ETHERTYPE_IPV6) && skip_extensions(from, pkt) != SHAPE_IP)
+		return SHAPE_MALFORMED;
+	size = transport_size(pkt->ethertype, pkt->key.protocol);
+	if (pkt->part == PART_LATER || !size)
+		return SHAPE_IP;
+	if (pkt->l4 + size > pkt->end) {
+		pkt->headerless = pkt->part == PART_FIRST;
+		return pkt->headerless ? SHAPE_IP : SHAPE_MALFORMED;
+	}
+	return has_ports(pkt->key.protocol) ? read_ports(from, pkt) : read_icmp(from, pkt);
+}
+
+/* A pod tells the sender of a packet to itself: the quoted source is the
+ * remote side. at: where the quoted layer 4 begins. */
+static __always_inline bool read_quoted_ports(const struct reader *from, __u32 at,
+					      struct flow_key *key)
+{
+	__be16 head[3] ADDR;
+
+	if (has_ports(key->protocol)) {
+		if (!read_at(from, at, head, 4))
+			return false;
+		key->remote_port = head[0];
+		key->local_port = head[1];
+		return true;
+	}
+	if (key->protocol != PROTO_ICMP && key->protocol != PROTO_ICMPV6)
+		return true;
+	if (!read_at(from, at, head, sizeof(head)))
+		return false;
+	icmp_ports(key, ((const __u8 *)head)[0], head[2], SIDE_REMOTE);
+	return true;
+}
+
+static __always_inline bool read_quoted_ipv4(const struct reader *from, __u32 at,
+					     struct flow_key *key)
+{
+	__u8 head[SIZE_IPV4] ADDR;
+	__u32 size;
+
+	if (!read_at(from, at, head, sizeof(head)))
+		return false;
+	size = (head[0] & 0xf) * 4;
+	if (head[0] >> 4 != 4 || size < SIZE_IPV4 || word(head, 1) & bpf_htonl(0x1fff))
+		return false;
+	key->protocol = head[9];
+	set_ipv4(key->remote, word(head, 3));
+	set_ipv4(key->local, word(head, 4));
+	return read_quoted_ports(from, at + size, key);
+}
+
+static __always_inline bool read_quoted_ipv6(const struct reader *from, __u32 at,
+					     struct flow_key *key)
+{
+	__u8 head[8] ADDR;
+
+	if (!read_at(from, at, head, sizeof(head)) || !read_at(from, at + 8, key->remote, 16) ||
+	    !read_at(from, at + 24, key->local, 16))
+		return false;
+	if (head[0] >> 4 != 6 || is_ipv4(key->local) || is_ipv4(key->remote))
+		return false;
+	key->protocol = head[6];
+	return read_quoted_ports(from, at + SIZE_IPV6, key);
+}
+
+/* The flow that an ICMP error is about; the limits of icmp.h were applied by
+ * from_pod to the packet as it was sent. */
+static __always_inline bool read_quoted(const struct reader *from, struct work *work)
+{
+	const struct packet *pkt = &work->packet;
+
+	work->quoted.ifindex = pkt->key.ifindex;
+	if (pkt->ethertype == bpf_htons(ETHERTYPE_IPV4))
+		return read_quoted_ipv4(from, pkt->l4 + SIZE_ICMP, &work->quoted);
+	return read_quoted_ipv6(from, pkt->l4 + SIZE_ICMP, &work->quoted);
+}
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What a netfilter program (6.4) sees: the kernel's own structs. */
+#ifndef WEIR_NETFILTER_H
+#define WEIR_NETFILTER_H
+
+#include <bpf/bpf_core_read.h>
+
+#include "packet.h"
+
+/* As the kernel's struct bpf_nf_ctx, whose offsets are fixed. */
+struct netfilter_context {
+	const void *state;
+	struct sk_buff___weir *skb;
+};
+
+struct sk_buff___weir {
+	unsigned long _nfct; /* the connection, and in the low bits how it is met */
+	unsigned int len;
+	unsigned int end; /* an offset, on 64 bits */
+	unsigned char *head;
+} __attribute__((preserve_access_index));
+
+struct skb_shared_info___weir {
+	unsigned short gso_segs;
+} __attribute__((preserve_access_index));
+
+enum netfilter_verdict {
+	NETFILTER_DROP = 0,
+	NETFILTER_ACCEPT = 1,
+};
+
+enum connection_info {
+	CONNECTION_REPLY = 3, /* and above, but for the last */
+	CONNECTION_UNTRACKED = 7,
+};
+
+extern int bpf_dynptr_from_skb(struct __sk_buff *skb, __u64 flags,
+			       struct bpf_dynptr *to) __weak __ksym;
+
+/* Conntrack knows it as an answer. Its tuple is not that of any entry where
+ * the question's source was translated, and from_pod has judged it. */
+static __always_inline bool is_reply(const struct sk_buff___weir *skb)
+{
+	unsigned long info;
+
+	if (!bpf_core_field_exists(skb->_nfct))
+		return false;
+	info = skb->_nfct & 7;
+	return info >= CONNECTION_REPLY && info != CONNECTION_UNTRACKED;
+}
+
+static __always_inline __u32 segments_of_packet(const struct sk_buff___weir *skb)
+{
+	const struct skb_shared_info___weir *shared = (const void *)(skb->head + skb->end);
+	__u16 segments = 0;
+
+	bpf_core_read(&segments, sizeof(segments), &shared->gso_segs);
+	return segments ? segments : 1;
+}
+
+#endif

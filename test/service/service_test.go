@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"fmt"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/weirnet/weir/test/netns"
+	"github.com/weirnet/weir/test/node"
+)
+
+const (
+	answerLimit = 5 * time.Second
+	silence     = 300 * time.Millisecond // is what a denial looks like
+)
+
+func build(t *testing.T) string {
+	t.Helper()
+	node.RequireKernel(t)
+	for _, d := range []dialect{nft, iptablesLegacy, iptablesNFT} {
+		if _, err := exec.LookPath(string(d)); err != nil {
+			t.Skipf("%v: install the Debian packages iptables and nftables", err)
+		}
+	}
+	return node.Build(t, "../../cmd/weir", "../../cmd/weir-agent")
+}
+
+// call is one exchange of the client and how it must end.
+type call struct {
+	name    string
+	to      string
+	port    uint16
+	verdict string // as weir observe says: kind, verdict, reason
+	backend string // where it must lead
+	target  uint16
+	lost    bool // whatever the verdict, nobody answers
+}
+
+const (
+	allowed  = "NEW ALLOWED RULE"
+	denied   = "NEW DENIED NO_RULE"
+	deferred = "NEW ALLOWED DEFERRED"
+	noHook   = "NEW DENIED NO_HOOK"
+)
+
+func calls() []call {
+	return []call{
+		{"a backend that a rule allows, by its named port", "svc-good", 80, allowed, "good", 8080, false},
+		{"a backend that no rule allows", "svc-bad", 80, denied, "bad", 8080, false},
+		{"on another node, allowed", "svc-far-good", 80, allowed, "far-good", 8080, false},
+		{"on another node, denied", "svc-far-bad", 80, denied, "far-bad", 8080, false},
+		{"the node itself", "svc-node", 80, deferred, "", 0, false},
+		{"outside, a block and its port", "svc-outside", 80, allowed, "outside", 8080, false},
+		{"outside, another port", "svc-outside", 81, denied, "outside", 9090, false},
+		{"its own Service", "svc-self", 80, "NEW ALLOWED OWN_TRAFFIC", "client", 8080, false},
+		{"an external address, allowed", "external-good", 80, allowed, "good", 8080, false},
+		{"an external address, denied", "external-bad", 80, denied, "bad", 8080, false},
+		{"a node port, allowed", "node", 30080, allowed, "good", 8080, false},
+		{"a node port, denied", "node", 30081, denied, "bad", 8080, false},
+		{"a port of the node that is its own", "node", 8080, deferred, "", 0, false},
+		{"a Service without backends", "svc-empty", 80, deferred, "", 0, true},
+		{"a Service that nobody translates", "svc-unknown", 80, denied, "", 0, true},
+		{"a pod by its own address, allowed", "good", 8080, allowed, "good", 8080, false},
+	}
+}
+
+// want is the event's text: the backend, and the address that was called.
+func (c call) want(f family) string {
+	to := f.at(c.to, c.port)
+	if c.backend == "" {
+		return fmt.Sprintf("%s %s", c.verdict, to)
+	}
+	backend := f.at(c.backend, c.target)
+	if backend == to {
+		return fmt.Sprintf("%s %s", c.verdict, to)
+	}
+	return fmt.Sprintf("%s %s by %s", c.verdict, backend, to)
+}
+
+func TestVerdictsOnBackends(t *testing.T) {
+	bin := build(t)
+	for _, s := range []setup{
+		{name: "svnn", hook: "netfilter", dialect: nft, wiring: netns.Routed},
+		{name: "svnl", hook: "netfilter", dialect: iptablesLegacy, wiring: netns.Routed},
+		{name: "svni", hook: "netfilter", dialect: iptablesNFT, wiring: netns.Bridged},
+		{name: "svnm", hook: "netfilter", dialect: nft, wiring: netns.Routed, masq: true},
+		{name: "svxl", hook: "xtables", dialect: iptablesLegacy, wiring: netns.Routed},
+		{name: "svxi", hook: "xtables", dialect: iptablesNFT, wiring: netns.Routed},
+		{name: "svxn", hook: "xtables", dialect: nft, wiring: netns.Bridged},
+		{name: "svxm", hook: "xtables", dialect: nft, wiring: netns.Routed, masq: true},
+	} {
+		wiring := map[netns.Wiring]string{netns.Routed: "routed", netns.Bridged: "bridged"}[s.wiring]
+		t.Run(fmt.Sprintf("%s beside %s, %s, masquerade all %v", s.hook, s.dialect, wiring, s.masq), func(t *testing.T) {
+			st := newStage(t, bin, s)
+			for name, f := range families() {
+				for _, network := range []string{"tcp", "udp"} {
+					for _, c := range calls() {
+						st.check(name+" "+network+" "+c.name, f, network, c)
+					}
+				}
+			}
+		})
+	}
+}
+
+// Packets between pods of one bridge pass no forward hook, and kube-proxy does
+// not translate their answers; what leaves the bridge works as elsewhere.
+func TestBridgeWithoutNetfilter(t *testing.T) {
+	bin := build(t)
+	for _, hook := range []string{"netfilter", "xtables"} {
+		t.Run(hook, func(t *testing.T) {
+			s := newStage(t, bin, setup{name: "svb" + hook[:1], hook: hook, dialect: nft, wiring: netns.Bridged, plain: true})
+			for name, f := range families() {
+				for _, c := range calls() {
+					switch c.to {
+					case "svc-far-good", "svc-far-bad", "svc-outside", "svc-node", "svc-empty", "svc-unknown":
+						s.check(name+" "+c.name, f, "tcp", c)
+					}
+				}
+			}
+		})
+	}
+}
+
+// Audit lets pass what would be denied, and names the backend all the same.
+func TestAudit(t *testing.T) {
+	bin := build(t)
+	for _, hook := range []string{"netfilter", "xtables"} {
+		t.Run(hook, func(t *testing.T) {
+			s := newStage(t, bin, setup{name: "svu" + hook[:1], hook: hook, dialect: nft, audit: true})
+			for name, f := range families() {
+				for _, network := range []string{"tcp", "udp"} {
+					s.check(name+" "+network, f, network, call{to: "svc-bad", port: 80, verdict: "NEW AUDITED NO_RULE", backend: "bad", target: 8080})
+					s.check(name+" "+network, f, network, call{to: "svc-good", port: 80, verdict: allowed, backend: "good", target: 8080})
+				}
+			}
+		})
+	}
+}
+
+// check makes the call and looks at both ends and at the event.
+func (s *stage) check(name string, f family, network string, c call) {
+	s.t.Helper()
+	passes := !c.lost && c.verdict != denied && c.verdict != noHook
+	limit := silence
+	if passes {
+		limit = answerLimit
+	}
+	before := s.taken()
+	port, err := s.try(s.pods["client"].Namespace, network, f["client"], f.at(c.to, c.port), limit)
+	if (err == nil) != passes {
+		s.t.Errorf("%s: the client says %v, want an answer: %v", name, err, passes)
+	}
+	if arrived := s.taken() != before; arrived != passes {
+		s.t.Errorf("%s: it arrived at a server: %v, want %v", name, arrived, passes)
+	}
+	var list []flow
+	want := c.want(f)
+	if !await(3*time.Second, func() bool { list = s.flows(port); return contains(list, want) }) {
+		s.t.Errorf("%s: the events are %v, want %s", name, list, want)
+	}
+}
+
+func contains(list []flow, want string) bool {
+	for _, f := range list {
+		if f.String() == want {
+			return true
+		}
+	}
+	return false
+}
+
+// taken is what all servers have taken.
+func (s *stage) taken() int64 {
+	n := int64(0)
+	for _, c := range s.seen {
+		n += c.Load()
+	}
+	return n
+}
