@@ -39,12 +39,12 @@ var matchFamilies = [...]uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6}
 
 // Attach replaces the rules of both families in one transaction.
 func (matchRules) Attach(program *ebpf.Program, beside bool) error {
-	there, err := matchRules{}.Attached(program)
-	if err != nil || there && beside {
-		return err
-	}
 	id, err := programID(program)
 	if err != nil {
+		return err
+	}
+	ours, others, err := findRules(id)
+	if err != nil || ours && (beside || others == 0) {
 		return err
 	}
 	var batch []message
@@ -165,10 +165,18 @@ func (matchRules) Attached(program *ebpf.Program) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	ours, _, err := findRules(id)
+	return ours, err
+}
+
+// findRules says whether the rules of a program are there for both families,
+// and counts the others in weir's chains.
+func findRules(id ebpf.ProgramID) (ours bool, others int, err error) {
+	ours = true
 	for _, family := range matchFamilies {
 		rules, err := listRules(family)
 		if err != nil {
-			return false, err
+			return false, 0, err
 		}
 		found := 0
 		for _, rule := range rules {
@@ -176,11 +184,10 @@ func (matchRules) Attached(program *ebpf.Program) (bool, error) {
 				found++
 			}
 		}
-		if found != 2 {
-			return false, nil
-		}
+		ours = ours && found == 2
+		others += len(rules) - found
 	}
-	return true, nil
+	return ours, others, nil
 }
 
 // listRules gives the rules as the kernel sends them; none where there is no

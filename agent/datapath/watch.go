@@ -80,6 +80,9 @@ func (d *Datapath) restoreInterface(ifindex int) []Displaced {
 		if err == nil {
 			displaced.Now, displaced.Err = d.restore(ifindex, hook)
 		}
+		if displaced.Err != nil && !linkExists(ifindex) {
+			return nil // it is going; who unbinds it has not been told yet
+		}
 		list = append(list, displaced)
 	}
 	return list

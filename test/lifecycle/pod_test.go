@@ -26,6 +26,7 @@ func TestPods(t *testing.T) {
 	}{
 		{"the veth before the object", vethFirst},
 		{"the object before the veth", objectFirst},
+		{"announced", announced},
 		{"a changed address", changedAddress},
 		{"an address reused", addressReused},
 		{"an address reused before its veth is gone", addressReusedEarly},
