@@ -92,7 +92,9 @@ func (t *prefixTree) rebuild() {
 		delete(t.nodes, p)
 		t.dropped = append(t.dropped, n)
 	}
-	slices.SortFunc(t.sorted, func(a, b *prefixNode) int { return comparePrefixes(a.prefix, b.prefix) })
+	byPrefix := func(a, b *prefixNode) int { return comparePrefixes(a.prefix, b.prefix) }
+	slices.SortFunc(t.sorted, byPrefix)
+	slices.SortFunc(t.dropped, byPrefix)
 	var last *prefixNode
 	for _, n := range t.sorted {
 		parent := last

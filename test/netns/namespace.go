@@ -54,6 +54,13 @@ func newNamespace(name string) (*Namespace, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loopback of %s: %w", name, err)
 	}
+	// While a link-local address is looked for on its link, for a second or
+	// two, the namespace asks for no IPv6 neighbour from there.
+	for _, which := range []string{"all", "default"} {
+		if err := ns.Sysctl("net/ipv6/conf/"+which+"/accept_dad", "0"); err != nil {
+			return ns, fmt.Errorf("duplicate address detection of %s: %w", name, err)
+		}
+	}
 	return ns, link.LinkSetUp(lo)
 }
 
