@@ -23,6 +23,7 @@ type inspection struct {
 	redirects   []datapath.Finding
 	redirectErr error
 	displaced   []datapath.Displaced
+	hooksErr    error  // why the hooks could not be looked at
 	forward     string // what was wrong after translation; empty: nothing
 	forwardErr  error  // why it still is
 	selfTest    error
@@ -54,18 +55,15 @@ func (c *controller) inspectAll(ctx context.Context) error {
 func (c *controller) inspect() inspection {
 	var i inspection
 	i.redirects, i.redirectErr = datapath.RedirectPeer()
-	i.displaced = c.dp.Restore()
+	restored, err := c.dp.Restore()
+	i.displaced, i.hooksErr = restored.Displaced, err
 	i.forward, i.forwardErr = c.dp.RestoreForward()
 	i.selfTest = c.dp.SelfTest()
 	for _, e := range c.state.snapshot().endpoints {
 		if e.Attached == "" {
 			continue
 		}
-		positions, err := c.dp.Position(int(e.Ifindex))
-		if err != nil {
-			continue // gone since: the reader of interfaces will tell
-		}
-		for _, p := range positions {
+		for _, p := range restored.Positions[int(e.Ifindex)] {
 			for _, n := range p.Ahead {
 				i.neighbours = append(i.neighbours, server.Neighbour{Interface: e.Interface, Hook: p.Hook.String(), Program: n.String(), Ahead: true})
 			}
@@ -84,6 +82,9 @@ func (c *controller) takeInspection(i inspection) {
 	c.publishEndpoints() // a pod that waits too long for its interface is named then
 	c.state.setNeighbours(i.neighbours)
 	var faults []error
+	if i.hooksErr != nil {
+		faults = append(faults, i.hooksErr)
+	}
 	for _, d := range i.displaced {
 		if d.Err == nil && d.Now.First() {
 			c.log.Warn("place on a hook was lost and is taken back", "what", d.String())

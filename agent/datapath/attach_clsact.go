@@ -141,7 +141,7 @@ func (c clsact) Detach(ifindex int, hook Hook) error {
 	return c.removeQdisc(ifindex)
 }
 
-func (c clsact) Position(ifindex int, hook Hook) (Position, error) {
+func (c clsact) Position(ifindex int, hook Hook, seen qdiscs) (Position, error) {
 	position := Position{Hook: hook}
 	// TCX programs run before every filter.
 	list, err := queryTCX(ifindex, hook)
@@ -151,7 +151,7 @@ func (c clsact) Position(ifindex int, hook Hook) (Position, error) {
 	for _, attached := range list {
 		position.add(Neighbour{Kind: "tcx", Name: programName(attached.ID), Program: attached.ID})
 	}
-	filters, err := listFilters(ifindex, hook)
+	filters, err := seen.filters(ifindex, hook)
 	if err != nil {
 		return position, err
 	}
@@ -223,30 +223,45 @@ func (c clsact) removeQdisc(ifindex int) error {
 	return removePin(c.mark(ifindex))
 }
 
-// ingressQdisc is "clsact", "ingress" or "" where there is neither.
-func ingressQdisc(ifindex int) (string, error) {
-	list, err := netlink.QdiscList(linkOf(ifindex))
-	if gone(err) {
-		return "", nil
-	}
+// qdiscs is the kind of ingress qdisc, "clsact" or "ingress", of each interface
+// that has one. The kernel lists those of all interfaces whichever is asked
+// for, so who looks at many interfaces lists them once.
+type qdiscs map[int]string
+
+func listQdiscs() (qdiscs, error) {
+	list, err := netlink.QdiscList(nil)
 	if err != nil {
-		return "", fmt.Errorf("list qdiscs: %w", err)
+		return nil, fmt.Errorf("list qdiscs: %w", err)
 	}
+	kinds := qdiscs{}
 	for _, q := range list {
 		if kind := q.Type(); kind == "clsact" || kind == "ingress" {
-			return kind, nil
+			kinds[q.Attrs().LinkIndex] = kind
 		}
 	}
-	return "", nil
+	return kinds, nil
+}
+
+// ingressQdisc is "clsact", "ingress" or "" where there is neither.
+func ingressQdisc(ifindex int) (string, error) {
+	kinds, err := listQdiscs()
+	return kinds[ifindex], err
 }
 
 // listFilters lists a hook's filters of chain 0 in the order in which they run.
 func listFilters(ifindex int, hook Hook) ([]netlink.Filter, error) {
-	if hook == ToPod {
-		// An ingress qdisc answers with its ingress filters whatever is asked.
-		if kind, err := ingressQdisc(ifindex); err != nil || kind != "clsact" {
-			return nil, err
-		}
+	kinds, err := listQdiscs()
+	if err != nil {
+		return nil, err
+	}
+	return kinds.filters(ifindex, hook)
+}
+
+// filters is listFilters for who has listed the qdiscs.
+func (q qdiscs) filters(ifindex int, hook Hook) ([]netlink.Filter, error) {
+	// An ingress qdisc answers with its ingress filters whatever is asked.
+	if kind := q[ifindex]; kind == "" || (kind == "ingress" && hook == ToPod) {
+		return nil, nil
 	}
 	all, err := netlink.FilterList(linkOf(ifindex), hook.parent())
 	if gone(err) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {

@@ -36,7 +36,7 @@ func (t tcx) Attach(ifindex int, hook Hook, program programPair) error {
 	if err := replaceProgram(current, program); err != nil {
 		return err
 	}
-	position, err := t.Position(ifindex, hook)
+	position, err := positionOn(t, ifindex, hook)
 	if err != nil || position.First() {
 		return err
 	}
@@ -197,7 +197,7 @@ func (t tcx) drop(path string, ifindex int) error {
 	return removePin(path)
 }
 
-func (t tcx) Position(ifindex int, hook Hook) (Position, error) {
+func (t tcx) Position(ifindex int, hook Hook, seen qdiscs) (Position, error) {
 	position := Position{Hook: hook}
 	ours, err := t.load(t.pin(ifindex, hook), ifindex)
 	if err != nil {
@@ -224,7 +224,7 @@ func (t tcx) Position(ifindex int, hook Hook) (Position, error) {
 		position.add(Neighbour{Kind: "tcx", Name: programName(attached.ID), Program: attached.ID})
 	}
 	// Filters of a qdisc run after all TCX programs.
-	filters, err := listFilters(ifindex, hook)
+	filters, err := seen.filters(ifindex, hook)
 	if err != nil {
 		return position, err
 	}

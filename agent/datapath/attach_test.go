@@ -83,7 +83,7 @@ func TestLosingTheFirstPlace(t *testing.T) {
 		check(t, d.Bind(p.binding()))
 		check(t, d.Finish())
 		for round := range 3 { // back and forth between the copies
-			if found := d.Restore(); len(found) != 0 {
+			if found := restore(t, d); len(found) != 0 {
 				t.Fatalf("round %d: %v, want nothing wrong", round, found)
 			}
 			intruder := newObserver(t, "dp_intruder")
@@ -92,7 +92,7 @@ func TestLosingTheFirstPlace(t *testing.T) {
 			} else {
 				intruder.onClsact(t, p.ifindex, ToPod, 1, uint32(100+round))
 			}
-			found := d.Restore()
+			found := restore(t, d)
 			if len(found) != 1 || found[0].Err != nil || !found[0].Now.First() || len(found[0].Found.Ahead) != 1 {
 				t.Fatalf("round %d: found %+v, want one displaced and put right", round, found)
 			}
@@ -124,7 +124,7 @@ func TestDetachedByForce(t *testing.T) {
 			check(t, netlink.QdiscDel(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
 				LinkIndex: p.ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}}))
 		}
-		found := d.Restore()
+		found := restore(t, d)
 		if len(found) == 0 || found[0].Found.Attached || found[0].Err != nil {
 			t.Fatalf("found %+v, want not attached and put right", found)
 		}
@@ -148,7 +148,7 @@ func TestFirstPriorityHeldByAnotherProtocol(t *testing.T) {
 	check(t, d.Bind(p.binding()))
 	check(t, d.Apply(open(p)))
 	check(t, d.Finish())
-	found := d.Restore()
+	found := restore(t, d)
 	if len(found) != 1 || !errors.Is(found[0].Err, errBehind) || !found[0].Now.Attached || found[0].Now.Ahead[0].Name != "held" {
 		t.Fatalf("found %+v, want from_pod behind the other", found)
 	}
@@ -216,7 +216,7 @@ func TestInterfaceGone(t *testing.T) {
 		check(t, err)
 		check(t, netlink.LinkDel(l))
 		check(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "dpgone2", Index: p.ifindex}, PeerName: "dpgone3"}))
-		found := d.Restore()
+		found := restore(t, d)
 		if len(found) != 2 || found[0].Err != nil {
 			t.Fatalf("found %+v, want both hooks of the new device put right", found)
 		}
@@ -301,4 +301,13 @@ func TestOptionsName(t *testing.T) {
 	if err := zero.Validate(); err != nil {
 		t.Errorf("defaults: %v", err)
 	}
+}
+
+func restore(t *testing.T, d *Datapath) []Displaced {
+	t.Helper()
+	restored, err := d.Restore()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return restored.Displaced
 }

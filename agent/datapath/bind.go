@@ -279,7 +279,7 @@ func (d *Datapath) attachedBefore(ifindex int, hook Hook) bool {
 		if a == nil {
 			continue
 		}
-		if p, err := a.Position(ifindex, hook); err == nil && p.Attached {
+		if p, err := positionOn(a, ifindex, hook); err == nil && p.Attached {
 			return true
 		}
 	}

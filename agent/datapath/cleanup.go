@@ -61,7 +61,7 @@ func cleanInterface(opts Options, ifindex int, name string, log *slog.Logger) er
 	var errs []error
 	for _, a := range []attacher{tcx{dir: opts.linksDir()}, clsact{dir: opts.qdiscDir()}} {
 		for _, hook := range hooks {
-			before, err := a.Position(ifindex, hook)
+			before, err := positionOn(a, ifindex, hook)
 			if err == nil {
 				err = a.Detach(ifindex, hook)
 			}

@@ -112,7 +112,7 @@ func noGap(t *testing.T, n *node, anotherLayout bool) {
 				intruder.onClsact(t, p.ifindex, ToPod, 1, uint32(50+round))
 			}
 		}
-		for _, p := range d.Restore() {
+		for _, p := range restore(t, d) {
 			check(t, p.Err)
 		}
 	}

@@ -65,7 +65,16 @@ type attacher interface {
 	Attach(ifindex int, hook Hook, program programPair) error
 	// Detach is no error where nothing is attached or the link is gone.
 	Detach(ifindex int, hook Hook) error
-	Position(ifindex int, hook Hook) (Position, error)
+	Position(ifindex int, hook Hook, seen qdiscs) (Position, error)
+}
+
+// positionOn is Position for who looks at one interface.
+func positionOn(a attacher, ifindex int, hook Hook) (Position, error) {
+	seen, err := listQdiscs()
+	if err != nil {
+		return Position{Hook: hook}, err
+	}
+	return a.Position(ifindex, hook, seen)
 }
 
 // Position of weir's program on one hook.

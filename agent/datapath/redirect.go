@@ -44,7 +44,11 @@ func RedirectPeer() ([]Finding, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
-	s := search{call: call, known: map[ebpf.ProgramID]*examined{}}
+	seen, err := listQdiscs()
+	if err != nil {
+		return nil, err
+	}
+	s := search{call: call, qdiscs: seen, known: map[ebpf.ProgramID]*examined{}}
 	var findings []Finding
 	var errs []error
 	for _, l := range links {
@@ -111,8 +115,9 @@ func callsOf(p *ebpf.Program) ([]int64, error) {
 
 // search remembers programs: one is often on many interfaces.
 type search struct {
-	call  int64
-	known map[ebpf.ProgramID]*examined
+	call   int64
+	qdiscs qdiscs
+	known  map[ebpf.ProgramID]*examined
 }
 
 // examined says which programs that are reached from one call the helper.
@@ -127,7 +132,7 @@ type caller struct {
 }
 
 func (s *search) hook(ifindex int, ifname string, hook Hook) ([]Finding, error) {
-	attached, err := programsOn(ifindex, hook)
+	attached, err := programsOn(ifindex, hook, s.qdiscs)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +157,7 @@ func (s *search) hook(ifindex int, ifname string, hook Hook) ([]Finding, error) 
 	return findings, errors.Join(errs...)
 }
 
-func programsOn(ifindex int, hook Hook) ([]Neighbour, error) {
+func programsOn(ifindex int, hook Hook, seen qdiscs) ([]Neighbour, error) {
 	list, err := queryTCX(ifindex, hook)
 	if err != nil {
 		return nil, err
@@ -161,7 +166,7 @@ func programsOn(ifindex int, hook Hook) ([]Neighbour, error) {
 	for _, a := range list {
 		attached = append(attached, Neighbour{Kind: "tcx", Program: a.ID})
 	}
-	filters, err := listFilters(ifindex, hook)
+	filters, err := seen.filters(ifindex, hook)
 	if err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@ func nextRun(p *pod, m resolve.Marks) compile.Update {
 func attachments(t *testing.T, d *Datapath, p *pod) (links []link.ID, programs []ebpf.ProgramID) {
 	t.Helper()
 	for _, hook := range hooks {
-		at, err := d.hook.Position(p.ifindex, hook)
+		at, err := positionOn(d.hook, p.ifindex, hook)
 		check(t, err)
 		if !at.Attached {
 			t.Errorf("%s of %s is not attached", hook, p.name)
@@ -227,7 +227,7 @@ func TestRestartWithAnotherAttachment(t *testing.T) {
 		check(t, d.Finish())
 		firstOnBoth(t, d, p)
 		for _, hook := range hooks {
-			if at, err := d.other.Position(p.ifindex, hook); err != nil || at.Attached {
+			if at, err := positionOn(d.other, p.ifindex, hook); err != nil || at.Attached {
 				t.Errorf("%s: the other kind: %+v, %v, want not attached", kind, at, err)
 			}
 		}
@@ -251,7 +251,7 @@ func TestUnfinishedMove(t *testing.T) {
 	for _, both := range []bool{true, false} {
 		twin, err := d.spareOf(FromPod)
 		check(t, err)
-		if at, err := d.hook.Position(p.ifindex, FromPod); err != nil || at.Program == mustID(t, twin) {
+		if at, err := positionOn(d.hook, p.ifindex, FromPod); err != nil || at.Program == mustID(t, twin) {
 			twin = d.program[FromPod]
 		}
 		l, err := link.AttachTCX(link.TCXOptions{Interface: p.ifindex, Program: twin, Attach: FromPod.tcx(), Anchor: link.Head()})
@@ -264,9 +264,9 @@ func TestUnfinishedMove(t *testing.T) {
 			check(t, old.Detach())
 			old.Close()
 		}
-		d.Restore()
+		restore(t, d)
 		firstOnBoth(t, d, p)
-		at, err := d.hook.Position(p.ifindex, FromPod)
+		at, err := positionOn(d.hook, p.ifindex, FromPod)
 		check(t, err)
 		if len(at.Behind) != 0 {
 			t.Errorf("both links %v: %+v, want one program", both, at)

@@ -36,7 +36,7 @@ var errBehind = errors.New("others hold the first place, and it cannot be taken 
 func (d *Datapath) Position(ifindex int) ([]Position, error) {
 	var list []Position
 	for _, hook := range hooks {
-		p, err := d.hook.Position(ifindex, hook)
+		p, err := positionOn(d.hook, ifindex, hook)
 		if err != nil {
 			return nil, fmt.Errorf("look at interface %d: %w", ifindex, err)
 		}
@@ -45,22 +45,32 @@ func (d *Datapath) Position(ifindex int) ([]Position, error) {
 	return list, nil
 }
 
+// Restored is what a look at all bound veths found.
+type Restored struct {
+	Displaced []Displaced
+	Positions map[int][]Position // by ifindex, as found; none for hooks that are not weir's yet
+}
+
 // Restore looks at the hooks of all bound veths, and puts weir back in the
 // first place where it has lost it: attached in front before the old
-// attachment goes. It returns what it found wrong. It holds nothing up: other
-// methods have their turn between two interfaces.
-func (d *Datapath) Restore() []Displaced {
+// attachment goes. It holds nothing up: other methods have their turn between
+// two interfaces.
+func (d *Datapath) Restore() (Restored, error) {
 	d.mu.Lock()
 	indices := slices.Sorted(maps.Keys(d.bindings))
 	d.mu.Unlock()
-	var list []Displaced
-	for _, ifindex := range indices {
-		list = append(list, d.restoreInterface(ifindex)...)
+	r := Restored{Positions: map[int][]Position{}}
+	seen, err := listQdiscs()
+	if err != nil {
+		return r, err
 	}
-	return list
+	for _, ifindex := range indices {
+		r.Displaced = append(r.Displaced, d.restoreInterface(ifindex, seen, r.Positions)...)
+	}
+	return r, nil
 }
 
-func (d *Datapath) restoreInterface(ifindex int) []Displaced {
+func (d *Datapath) restoreInterface(ifindex int, seen qdiscs, positions map[int][]Position) []Displaced {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b, bound := d.bindings[ifindex]
@@ -72,7 +82,10 @@ func (d *Datapath) restoreInterface(ifindex int) []Displaced {
 		if !d.finished && d.attachedBefore(ifindex, hook) {
 			continue // programs of the run before stay until Finish
 		}
-		found, err := d.hook.Position(ifindex, hook)
+		found, err := d.hook.Position(ifindex, hook, seen)
+		if err == nil {
+			positions[ifindex] = append(positions[ifindex], found)
+		}
 		if err == nil && found.First() {
 			continue
 		}
@@ -92,7 +105,7 @@ func (d *Datapath) restore(ifindex int, hook Hook) (Position, error) {
 	if err := d.hook.Attach(ifindex, hook, d.pair(hook)); err != nil {
 		return Position{Hook: hook}, err
 	}
-	now, err := d.hook.Position(ifindex, hook)
+	now, err := positionOn(d.hook, ifindex, hook)
 	if err == nil && !now.First() {
 		err = errBehind
 	}

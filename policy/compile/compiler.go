@@ -25,9 +25,27 @@ type Compiler struct {
 
 // setRows is a set, and where it has rows.
 type setRows struct {
-	set   *resolve.Set
-	terms []resolve.TermID // of all rules; sorted
-	rows  map[resolve.ClassID][]bpf.WeirRowKey
+	set     *resolve.Set
+	terms   []resolve.TermID         // of all rules; sorted
+	anyPeer []int                    // indices of the rules for every peer
+	rulesOf map[resolve.TermID][]int // indices of the others, by term
+	rows    map[resolve.ClassID][]bpf.WeirRowKey
+}
+
+func newSetRows(set *resolve.Set) *setRows {
+	s := &setRows{set: set, rulesOf: map[resolve.TermID][]int{}, rows: map[resolve.ClassID][]bpf.WeirRowKey{}}
+	for i, r := range set.Rules {
+		s.terms = append(s.terms, r.Terms...)
+		if r.AnyPeer {
+			s.anyPeer = append(s.anyPeer, i)
+			continue
+		}
+		for _, t := range r.Terms {
+			s.rulesOf[t] = append(s.rulesOf[t], i)
+		}
+	}
+	s.terms = distinct(s.terms)
+	return s
 }
 
 // Problem is a row with more intervals than its pages hold. The intervals with
@@ -107,11 +125,7 @@ func (c *Compiler) addClass(class *resolve.Class, u *Update) {
 }
 
 func (c *Compiler) addSet(set *resolve.Set, u *Update) {
-	s := &setRows{set: set, rows: map[resolve.ClassID][]bpf.WeirRowKey{}}
-	for _, r := range set.Rules {
-		s.terms = append(s.terms, r.Terms...)
-	}
-	s.terms = distinct(s.terms)
+	s := newSetRows(set)
 	c.sets[set.ID] = s
 	classes := []resolve.ClassID{0}
 	for _, t := range s.terms {
@@ -126,7 +140,7 @@ func (c *Compiler) addSet(set *resolve.Set, u *Update) {
 // addRows makes the rows of one pair. A class without rows of a set falls to
 // those of class 0.
 func (c *Compiler) addRows(s *setRows, class *resolve.Class, u *Update) {
-	claims := claimsOf(s.set, class)
+	claims := claimsOf(s, class)
 	for _, protocol := range protocolsOf(claims) {
 		key := bpf.WeirRowKey{Set: uint32(s.set.ID), Class: uint32(class.ID), Protocol: uint8(protocol)}
 		intervals := decide(claims, protocol)

@@ -30,14 +30,23 @@ type claim struct {
 	interval
 }
 
-// claimsOf returns what the rules of set allow to peers of class, in the order
-// in which rules decide.
-func claimsOf(set *resolve.Set, class *resolve.Class) []claim {
+// rulesFor returns the indices of the rules that allow something to peers of
+// class, in the order in which rules decide. To ask each rule for each class
+// would take, with a thousand policies of one term each, a million questions.
+func (s *setRows) rulesFor(class *resolve.Class) []int {
+	rules := slices.Clone(s.anyPeer)
+	for _, t := range class.Terms {
+		rules = append(rules, s.rulesOf[t]...)
+	}
+	return distinct(rules)
+}
+
+// claimsOf returns what the rules of a set allow to peers of class, in the
+// order in which rules decide.
+func claimsOf(s *setRows, class *resolve.Class) []claim {
 	var claims []claim
-	for _, r := range set.Rules {
-		if !r.AnyPeer && !intersect(r.Terms, class.Terms) {
-			continue
-		}
+	for _, i := range s.rulesFor(class) {
+		r := &s.set.Rules[i]
 		if r.AnyPort {
 			claims = append(claims, claim{0, interval{0, lastPort, r.ID}})
 		}
@@ -58,21 +67,6 @@ func appendPort(claims []claim, p policy.Port, rule resolve.RuleID, class *resol
 		}
 	}
 	return claims
-}
-
-// intersect reports whether two sorted lists have an element in common.
-func intersect(a, b []resolve.TermID) bool {
-	for len(a) > 0 && len(b) > 0 {
-		switch {
-		case a[0] == b[0]:
-			return true
-		case a[0] < b[0]:
-			a = a[1:]
-		default:
-			b = b[1:]
-		}
-	}
-	return false
 }
 
 // protocolsOf returns the protocols that have a row: those that a claim names.

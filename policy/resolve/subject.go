@@ -60,8 +60,9 @@ func (e *Engine) settleSubjects(d *Delta) {
 		return compareKeys(a.pod.object.ObjectKey, b.pod.object.ObjectKey)
 	})
 	clear(e.staleSubjects)
+	var alike alikeSubjects
 	for _, s := range stale {
-		sets := e.setsOf(s)
+		sets := alike.setsOf(e, s)
 		if s.told && sets == s.sets && s.uid == s.pod.object.UID {
 			continue
 		}
@@ -72,6 +73,34 @@ func (e *Engine) settleSubjects(d *Delta) {
 		s.sets, s.told, s.uid = sets, true, s.pod.object.UID
 		d.Subjects = append(d.Subjects, s.change())
 	}
+}
+
+// alikeSubjects remembers the sets of the last few subjects that differ. A
+// change of one policy often moves hundreds of pods with a thousand policies
+// each, all to one set: to name that set by its policies each time would be
+// most of the work.
+type alikeSubjects []alike
+
+type alike struct {
+	of   *subject
+	sets [2]*Set
+}
+
+// alikeLimit bounds the comparing where every subject differs.
+const alikeLimit = 8
+
+func (list *alikeSubjects) setsOf(e *Engine, s *subject) [2]*Set {
+	for _, a := range *list {
+		if slices.Equal(a.of.versions, s.versions) && slices.Equal(a.of.pod.object.Ports, s.pod.object.Ports) {
+			return a.sets
+		}
+	}
+	sets := e.setsOf(s)
+	if len(*list) == alikeLimit {
+		*list = (*list)[1:]
+	}
+	*list = append(*list, alike{s, sets})
+	return sets
 }
 
 func (e *Engine) setsOf(s *subject) (sets [2]*Set) {
