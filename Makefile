@@ -88,6 +88,13 @@ packages-run packages-generate: packages-%:
 	@missing=; for p in $(if $(filter run,$*),$(PACKAGES_RUN),$(PACKAGES_GENERATE)); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
 	[ -z "$$missing" ] || { echo "installing Debian packages:$$missing"; apt-get -o DPkg::Lock::Timeout=400 update -qq && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=400 install -y -qq $$missing >/dev/null; }
 
+# fuzzing
+FUZZTIME ?= 60s
+.PHONY: fuzz
+fuzz: ## Each fuzz target for FUZZTIME=60s: policies, packets, manifests, events, output (root for the programs)
+	@for t in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs grep -H '^func Fuzz' | sed 's|^\./\(.*\)/[^/]*_test.go:func \(Fuzz[A-Za-z]*\).*|\1:\2|'); do \
+		echo "fuzz $${t#*:} in $${t%:*}"; go test -run '^$$' -fuzz "^$${t#*:}$$" -fuzztime $(FUZZTIME) ./$${t%:*} || exit 1; done
+
 # hostile packets
 PACKETS ?= 10000000
 .PHONY: test-packets

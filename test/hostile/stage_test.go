@@ -267,7 +267,7 @@ func (s *stage) pin(name string) string {
 	return found[0]
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

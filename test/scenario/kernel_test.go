@@ -13,7 +13,7 @@ import (
 )
 
 // needRoot skips without root, or fails where the run must not skip.
-func needRoot(t *testing.T) {
+func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() == 0 {
 		return
@@ -24,7 +24,7 @@ func needRoot(t *testing.T) {
 	t.Skip("needs root: loads BPF programs and makes network namespaces")
 }
 
-func machine(t *testing.T) *packet.Machine {
+func machine(t testing.TB) *packet.Machine {
 	t.Helper()
 	needRoot(t)
 	o := packet.Defaults()
