@@ -229,7 +229,7 @@ func (c clsact) removeQdisc(ifindex int) error {
 type qdiscs map[int]string
 
 func listQdiscs() (qdiscs, error) {
-	list, err := netlink.QdiscList(nil)
+	list, err := wholeList(func() ([]netlink.Qdisc, error) { return netlink.QdiscList(nil) })
 	if err != nil {
 		return nil, fmt.Errorf("list qdiscs: %w", err)
 	}
@@ -263,7 +263,7 @@ func (q qdiscs) filters(ifindex int, hook Hook) ([]netlink.Filter, error) {
 	if kind := q[ifindex]; kind == "" || (kind == "ingress" && hook == ToPod) {
 		return nil, nil
 	}
-	all, err := netlink.FilterList(linkOf(ifindex), hook.parent())
+	all, err := wholeList(func() ([]netlink.Filter, error) { return netlink.FilterList(linkOf(ifindex), hook.parent()) })
 	if gone(err) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, nil // no device, or no qdisc that has this hook
 	}
@@ -312,6 +312,17 @@ func neighbourOf(f netlink.Filter) Neighbour {
 		n.Name, n.Program = b.Name, ebpf.ProgramID(b.Id)
 	}
 	return n
+}
+
+// wholeList lists again while the kernel says that a change came in between,
+// as it does when many pods come and go.
+func wholeList[T any](list func() ([]T, error)) (all []T, err error) {
+	for range 20 {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return all, err
+		}
+	}
+	return all, err
 }
 
 // gone: the device, or what was asked of it, does not exist.

@@ -27,7 +27,7 @@ func Cleanup(opts Options, log *slog.Logger) error {
 		return fmt.Errorf("clean up: %w", err)
 	}
 	defer lock.Close()
-	links, err := netlink.LinkList()
+	links, err := wholeList(netlink.LinkList)
 	if err != nil {
 		return fmt.Errorf("clean up: list interfaces: %w", err)
 	}

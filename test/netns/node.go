@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -39,6 +40,7 @@ type Node struct {
 	Pods    []*Pod
 	options Options
 	bridge  netlink.Link
+	far     *Namespace // nil unless AddFar was called
 }
 
 // Addresses of the node's uplink and of the host outside.
@@ -132,6 +134,50 @@ func (n *Node) addUplink() error {
 	return nil
 }
 
+// AddFar puts a host behind Outside, which routes to it: IPv4 addresses are of a
+// /24 and IPv6 ones of a /64 whose first address is Outside's. The link between
+// them is cut to mtu bytes on Outside's end alone, so that the far host does not
+// know of it.
+func (n *Node) AddFar(mtu int, addrs ...netip.Addr) (*Namespace, error) {
+	far, err := newNamespace(strings.TrimSuffix(n.Name, "-node") + "-far")
+	if err != nil {
+		return nil, err
+	}
+	n.far = far
+	near, _, err := pair(n.Outside, "far", far, "eth0")
+	if err != nil {
+		return nil, err
+	}
+	if err := n.Outside.Link.LinkSetMTU(near, mtu); err != nil {
+		return nil, fmt.Errorf("mtu %d: %w", mtu, err)
+	}
+	for _, path := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"} {
+		if err := n.Outside.Sysctl(path, "1"); err != nil {
+			return nil, fmt.Errorf("sysctl %s: %w", path, err)
+		}
+	}
+	for _, a := range addrs {
+		prefix, here := netip.PrefixFrom(a, 24), OutsideAddr4
+		if a.Is6() {
+			prefix, here = netip.PrefixFrom(a, 64), OutsideAddr6
+		}
+		gateway := prefix.Masked().Addr().Next()
+		if err := addAddrs(far, "eth0", prefix); err != nil {
+			return nil, err
+		}
+		if err := addAddrs(n.Outside, "far", netip.PrefixFrom(gateway, prefix.Bits())); err != nil {
+			return nil, err
+		}
+		if err := far.Link.RouteReplace(&netlink.Route{Dst: anywhere(a), Gw: gateway.AsSlice()}); err != nil {
+			return nil, fmt.Errorf("route of the far host: %w", err)
+		}
+		if err := n.Link.RouteReplace(&netlink.Route{Dst: ipnet(prefix.Masked()), Gw: here.AsSlice()}); err != nil {
+			return nil, fmt.Errorf("route to the far host: %w", err)
+		}
+	}
+	return far, nil
+}
+
 func (n *Node) addBridge() error {
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "cni0"}}
 	if err := n.Link.LinkAdd(bridge); err != nil {
@@ -153,7 +199,7 @@ func (n *Node) Close() error {
 		errs = append(errs, p.close())
 	}
 	n.Pods = nil
-	for _, ns := range []*Namespace{n.Outside, n.Namespace} {
+	for _, ns := range []*Namespace{n.far, n.Outside, n.Namespace} {
 		if ns != nil {
 			errs = append(errs, ns.close())
 		}
