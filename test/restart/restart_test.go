@@ -58,47 +58,53 @@ func TestKilledUnderTraffic(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	s := newStage(t)
+	s.underTraffic(t, 10, func(i int) {
+		must(t, s.agent.Replace("manifests/policies.yaml", policies(i+1)))
+		time.Sleep(time.Duration(random.Int64N(int64(12 * time.Millisecond)))) // the random point
+		must(t, s.agent.Kill())
+		must(t, s.agent.Start())
+		must(t, s.agent.WaitReady(t.Context(), time.Minute))
+	})
+}
+
+// underTraffic does something to the agent a number of times, and fails the
+// test for each verdict that was wrong meanwhile.
+func (s *stage) underTraffic(t *testing.T, times int, do func(i int)) {
+	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var flow traffic
 	for _, addr := range s.web.Addrs {
 		to := netip.AddrPortFrom(addr, 8080)
 		conn, err := s.frontend.Dial("tcp", to, answerLimit)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		flow.stream(ctx, conn)
 		flow.connect(ctx, s.frontend.Namespace, to, 100, true)
 		flow.connect(ctx, s.stranger.Namespace, to, 100, false)
 	}
-	const kills = 10
-	for i := range kills {
-		if err := s.agent.Replace("manifests/policies.yaml", policies(i+1)); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Duration(random.Int64N(int64(12 * time.Millisecond)))) // the random point
-		if err := s.agent.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.agent.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.agent.WaitReady(ctx, time.Minute); err != nil {
-			t.Fatal(err)
-		}
+	for i := range times {
+		do(i)
 	}
 	stop()
 	flow.wait.Wait()
-	t.Logf("%d kills; %d new connections and %d exchanges allowed, %d attempts denied",
-		kills, flow.opened.Load(), flow.streamed.Load(), flow.refused.Load())
+	t.Logf("%d times; %d new connections and %d exchanges allowed, %d attempts denied",
+		times, flow.opened.Load(), flow.streamed.Load(), flow.refused.Load())
 	if n := flow.wronglyDropped.Load() + flow.streamCuts.Load(); n > 0 {
 		t.Errorf("wrongly dropped: %d (%d of them streams): %v", n, flow.streamCuts.Load(), flow.first)
 	}
 	if n := flow.wronglyPassed.Load() + s.arrived.Load(); n > 0 {
 		t.Errorf("wrongly passed: %d seen by the sender, %d by the receiver", flow.wronglyPassed.Load(), s.arrived.Load())
 	}
-	if flow.opened.Load() < kills*20 || flow.refused.Load() < kills*20 || flow.streamed.Load() < kills*20 {
+	least := int64(times * 20)
+	if flow.opened.Load() < least || flow.refused.Load() < least || flow.streamed.Load() < least {
 		t.Error("too little traffic to prove anything")
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
