@@ -5,10 +5,13 @@ SHELL := /bin/bash
 
 # What the machine needs, as Debian 12 packages. Each target asks for its own.
 # iptables and nftables: test/service writes the rules of kube-proxy with them.
-PACKAGES_RUN := iproute2 iptables nftables
+# containernetworking-plugins: test/chain runs weir-cni behind them. ipset:
+# test/bench/traffic compares with it.
+PACKAGES_RUN := iproute2 iptables nftables containernetworking-plugins ipset
 PACKAGES_GENERATE := clang-19 clang-format-19 libbpf-dev linux-libc-dev protobuf-compiler
 CLANG_VERSION := 19.1.7
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+BUF := github.com/bufbuild/buf/cmd/buf@v1.75.0
 ERRORLINT := github.com/polyfloyd/go-errorlint@v1.8.0
 
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
@@ -38,30 +41,53 @@ test: packages-run ## All tests that fit this machine; as root also those with r
 test-race: ## The packages with goroutines, under the race detector
 	CGO_ENABLED=1 go test -race -timeout 20m ./agent ./agent/watch ./agent/endpoint ./flows/... ./api/... ./cmd/...
 
-.PHONY: bench
-bench: ## Go benchmarks, and the cost of a packet over an empty program (root)
-	go test -run '^$$' -bench . -benchtime 2s ./policy/... ./flows
-	go test -count=1 -run 'Cost' -v ./test/packet
+# bench
+# Each writes JSON into test/bench/out; bench-report makes test/bench/REPORT.md
+# of what is there. Other work on the machine spoils the figures. QUICK=1: few
+# rounds, to try it.
+WEIR_BENCH = $(BIN)/weir-bench -commit '$(VERSION)' -bin $(BIN) $(if $(QUICK),-quick)
+.PHONY: bench bench-build bench-packets bench-traffic bench-control bench-latency bench-report
+bench: bench-packets bench-control bench-traffic bench-latency bench-report ## All benchmarks and their page (root; an hour on a quiet machine; QUICK=1: minutes)
+
+bench-build: build
+	go build -o $(BIN)/weir-bench ./test/bench/weir-bench
+
+bench-packets: bench-build ## What a packet costs over an empty program (root)
+	$(WEIR_BENCH) packets
+
+bench-control: bench-build ## Resolve, compile, apply in clusters of up to 100,000 pods (root)
+	$(WEIR_BENCH) control
+
+bench-traffic: packages-run bench-build ## Connections under weir, iptables and nftables, to a baseline (root)
+	$(WEIR_BENCH) traffic
+
+bench-latency: ## From a policy's rename(2) to the first packet under it (root), and benchmarks of single packages
+	go test -run '^$$' -bench . -benchtime 2s ./policy/... ./flows ./test/bench
+
+bench-report: ## Make test/bench/REPORT.md and its plots of the results
+	go run -C test/bench/report .
 
 .PHONY: generate
 generate: packages-generate ## Make the BPF objects, their Go types and the protobuf code again
 	@clang-19 --version | grep -q 'version $(CLANG_VERSION) ' || { echo "clang-19 is not $(CLANG_VERSION): the objects would differ; install that release of Debian's clang-19" >&2; exit 1; }
 	@mkdir -p $(BIN)
-	go generate ./bpf
+	go generate ./bpf ./test/bench/packets
 	go build -o $(BIN)/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
 	PATH=$(CURDIR)/$(BIN):$$PATH protoc -I api/v1 --go_out=paths=source_relative:api/v1 --go-grpc_out=paths=source_relative:api/v1 api/v1/weir.proto
+	cd api && go run $(BUF) breaking --against baseline.binpb && go run $(BUF) build --exclude-source-info -o baseline.binpb
 
 .PHONY: check-generate
 check-generate: generate ## Fail if the committed generated files are not what the sources make
-	@git diff --exit-code --stat -- bpf api || { echo "generated files differ from the sources: run make generate and commit" >&2; exit 1; }
+	@git diff --exit-code --stat -- bpf api test/bench/packets || { echo "generated files differ from the sources: run make generate and commit" >&2; exit 1; }
 
 .PHONY: lint
-lint: ## gofmt, go vet, staticcheck, errorlint, clang-format
+lint: ## gofmt, go vet, staticcheck, errorlint, buf (API: lint, breaking changes), clang-format
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt would change:" $$out >&2; exit 1; }
 	go vet ./...
 	go run $(STATICCHECK) -checks 'all,-ST1000,-ST1003,-ST1016,-ST1020,-ST1021,-ST1022' ./...
 	go run $(ERRORLINT) ./...
-	@if command -v clang-format-19 >/dev/null; then clang-format-19 --dry-run --Werror bpf/src/*.[ch]; else echo "clang-format-19 is not installed: C not checked (make packages-generate installs it)"; fi
+	cd api && go run $(BUF) lint && go run $(BUF) breaking --against baseline.binpb
+	@if command -v clang-format-19 >/dev/null; then clang-format-19 --dry-run --Werror bpf/src/*.[ch] test/bench/packets/src/*.c; else echo "clang-format-19 is not installed: C not checked (make packages-generate installs it)"; fi
 
 .PHONY: arm64
 arm64: ## Build everything for arm64
@@ -95,12 +121,69 @@ fuzz: ## Each fuzz target for FUZZTIME=60s: policies, packets, manifests, events
 	@for t in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs grep -H '^func Fuzz' | sed 's|^\./\(.*\)/[^/]*_test.go:func \(Fuzz[A-Za-z]*\).*|\1:\2|'); do \
 		echo "fuzz $${t#*:} in $${t%:*}"; go test -run '^$$' -fuzz "^$${t#*:}$$" -fuzztime $(FUZZTIME) ./$${t%:*} || exit 1; done
 
+# metrics
+.PHONY: packages-metrics
+packages-metrics: ## Install prometheus, which test/observe asks; its service is not left running
+	@dpkg-query -W -f '$${Status}' prometheus 2>/dev/null | grep -q 'ok installed' || { echo "installing Debian packages: prometheus"; apt-get -o DPkg::Lock::Timeout=400 update -qq && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=400 install -y -qq --no-install-recommends prometheus >/dev/null; \
+	! command -v systemctl >/dev/null || systemctl disable --now prometheus >/dev/null 2>&1 || true; }
+
 # hostile packets
 PACKETS ?= 10000000
 .PHONY: test-packets
 test-packets: ## Random hostile frames through the programs (root); PACKETS=10000000, WEIR_RANDOM_SEED repeats a run
 	WEIR_KERNEL_TESTS=1 WEIR_RANDOM_PACKETS=$(PACKETS) go test -count=1 -v -timeout 120m -run TestRandomPackets ./test/hostile
 
+# images
+IMAGE ?= weirnet/weir:$(shell awk '/^appVersion:/{print $$2}' deploy/chart/Chart.yaml)
+IMAGE_DIR ?= $(BIN)/image
+PACKAGES_DEPLOY := ruby iproute2 containernetworking-plugins
+VAGRANT_PACKAGES := test/kernel/probe bpf test/packet agent/datapath agent/endpoint test/netns test/scenario
+.PHONY: images install-yaml test-deploy vagrant-binaries packages-deploy
+images: ## The container image for amd64 and arm64, without Docker: .bin/image/oci and tars for `ctr images import`
+	@for arch in amd64 arm64; do GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BIN)/image-files/$$arch/ ./cmd/weir-agent ./cmd/weir-cni ./cmd/weir; done
+	go -C deploy/tool run . image -bin $(CURDIR)/$(BIN)/image-files -out $(abspath $(IMAGE_DIR)) -tag '$(IMAGE)' -commit '$(VERSION)'
+
+install-yaml: ## Render deploy/install.yaml and deploy/cleanup.yaml from the chart
+	go -C deploy/tool run . manifests -chart ../chart -out ..
+
+test-deploy: packages-deploy ## Chart (helm's linter, schema, rights), manifests, image, kind and Vagrant files; the CNI plugin with a real agent (root)
+	go -C deploy/tool test $(TESTFLAGS) ./...
+	go test -count=1 $(TESTFLAGS) ./agent/cni ./agent/kube ./cmd/weir-cni ./test/chain
+
+vagrant-binaries: images ## What deploy/vagrant runs in its machines: test binaries, the cluster's tools, Go
+	@mkdir -p $(BIN)/vagrant; printf '%s\n' $(VAGRANT_PACKAGES) >$(BIN)/vagrant/packages
+	@for p in $(VAGRANT_PACKAGES); do go test -c -o $(BIN)/vagrant/$${p//\//-}.test ./$$p; done
+	go -C test/cluster build -o $(CURDIR)/$(BIN)/vagrant/ ./cmd/weir-cluster k8s.io/kubernetes/cmd/kubectl
+	go -C test/e2e test -c -o $(CURDIR)/$(BIN)/vagrant/e2e.test .
+	rm -rf $(BIN)/vagrant/go && cp -a "$$(go env GOROOT)" $(BIN)/vagrant/go
+
+packages-deploy:
+	@missing=; for p in $(PACKAGES_DEPLOY); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	[ -z "$$missing" ] || { echo "installing Debian packages:$$missing"; apt-get -o DPkg::Lock::Timeout=400 update -qq && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=400 install -y -qq --no-install-recommends $$missing >/dev/null; }
+
 .PHONY: clean
 clean: ## Remove what was built
 	rm -rf $(BIN)
+
+# cluster
+PACKAGES_CLUSTER := containerd runc containernetworking-plugins iptables nftables conntrack util-linux
+CLUSTER := $(CURDIR)/$(BIN)/weir-cluster
+.PHONY: cluster cluster-down cluster-tool kubectl test-cluster packages-cluster
+cluster: packages-cluster cluster-tool ## A real Kubernetes of two nodes on this machine (root); CNI=ptp|bridge PROXY=nftables|iptables FAMILIES=dual|ipv4 NODES=2
+	@$(CLUSTER) up --source test/cluster $(if $(CNI),--cni $(CNI)) $(if $(PROXY),--proxy $(PROXY)) $(if $(FAMILIES),--families $(FAMILIES)) $(if $(NODES),--nodes $(NODES))
+
+cluster-down: cluster-tool ## End the cluster and remove all of it
+	@$(CLUSTER) down
+
+cluster-tool:
+	@go -C test/cluster build -o $(CLUSTER) ./cmd/weir-cluster
+
+kubectl: ## Build kubectl of the cluster's version into .bin/
+	go -C test/cluster build -o $(CURDIR)/$(BIN)/kubectl k8s.io/kubernetes/cmd/kubectl
+
+test-cluster: packages-cluster ## The tests of the cluster's harness: it leaves nothing behind (root; no cluster may run)
+	go -C test/cluster test -count=1 ./binaries ./cgroup ./harness ./image ./layout ./node ./pki ./process
+
+packages-cluster:
+	@missing=; for p in $(PACKAGES_CLUSTER); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	[ -z "$$missing" ] || { echo "installing Debian packages:$$missing"; apt-get -o DPkg::Lock::Timeout=400 update -qq && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=400 install -y -qq --no-install-recommends $$missing >/dev/null; }

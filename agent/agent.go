@@ -17,7 +17,6 @@ import (
 
 	"github.com/weirnet/weir/agent/datapath"
 	"github.com/weirnet/weir/agent/endpoint"
-	"github.com/weirnet/weir/agent/watch"
 	"github.com/weirnet/weir/api/server"
 	"github.com/weirnet/weir/bpf"
 	"github.com/weirnet/weir/flows"
@@ -46,7 +45,7 @@ func Run(ctx context.Context, setup Setup) (err error) {
 	}
 	defer func() { err = errors.Join(err, dp.Close()) }()
 
-	source, err := watch.NewDirectory(watch.DirectoryOptions{Path: o.Manifests, StateDir: o.StateDir}, log)
+	source, err := openSource(o, setup.Version, log)
 	if err != nil {
 		return err
 	}
@@ -56,25 +55,31 @@ func Run(ctx context.Context, setup Setup) (err error) {
 	}
 	dir := newDirectory()
 	st := newState(setup.Version, o.Node, time.Now())
-	st.source = "directory " + o.Manifests
-	m := newMetrics(dp, dir, st, log)
-	enricher, err := flows.NewEnricher(flows.EnricherOptions{
-		Places: dir, Rules: dir, Clock: flows.SystemClock, Nearest: dir.nearest,
-	})
+	st.source = source.name
+	rec, err := newRecording(o, dp, dir, store, log)
 	if err != nil {
 		return err
 	}
+	rec.notices = notices{events: source.events, dir: dir}
+	m := newMetrics(metrics{
+		kernel: dp, programs: dp.Programs, dir: dir, state: st,
+		store: store, recorder: rec.recorder, accounts: rec.accounts, source: source, log: log,
+	})
 	links, err := endpoint.NewReader(log)
 	if err != nil {
 		return fmt.Errorf("watch interfaces: %w", err)
 	}
 	ctl, err := newController(controllerParts{
-		options: o, dp: dp, dir: dir, state: st, metrics: m, problems: source, look: links.Look, log: log,
+		options: o, dp: dp, dir: dir, state: st, metrics: m, problems: source, notices: rec.notices, look: links.Look, log: log,
 	})
 	if err != nil {
 		return err
 	}
-	api, err := newAPI(setup, dp, dir, st, store, ctl)
+	api, err := newAPI(setup, dp, dir, st, rec, ctl)
+	if err != nil {
+		return err
+	}
+	plugin, err := newPlugin(o, log)
 	if err != nil {
 		return err
 	}
@@ -91,22 +96,17 @@ func Run(ctx context.Context, setup Setup) (err error) {
 		}
 	}
 
+	outer := ctx
 	g, ctx := errgroup.WithContext(ctx)
 	batches := make(chan policy.Batch)
 	g.Go(func() error { return source.Run(ctx, batches) })
+	g.Go(func() error { return source.writeEvents(ctx) })
+	g.Go(func() error { return followSource(ctx, source, ctl) })
 	g.Go(func() error { return links.Run(ctx, ctl.links) })
 	g.Go(func() error { return ctl.run(ctx, batches) })
 	g.Go(func() error { return ctl.inspectAll(ctx) })
-	g.Go(func() error {
-		return dp.Events(ctx, func(e bpf.WeirEvent) {
-			if err := flows.Check(&e); err != nil {
-				log.Warn("event dropped", "error", err)
-				return
-			}
-			store.Add(enricher.Flow(&e))
-		})
-	})
-	g.Go(func() error { return sweep(ctx, dp, log) })
+	g.Go(func() error { return rec.events(ctx) })
+	g.Go(func() error { return rec.sweeps(ctx) })
 	g.Go(func() error { return api.Run(ctx, socket) })
 	g.Go(func() error { return followReadiness(ctx, st, api) })
 	if http != nil {
@@ -115,10 +115,17 @@ func Run(ctx context.Context, setup Setup) (err error) {
 	if setup.Config != "" {
 		g.Go(func() error { return watchConfig(ctx, setup, ctl, st) })
 	}
-	log.Info("started", "socket", o.Socket, "metrics", o.Metrics, "kernel", dp.Kernel())
+	if plugin != nil {
+		st.set(conditionCNI, true, errors.New("not done yet"), 0)
+		g.Go(func() error { return keepPlugin(ctx, plugin, ctl, st) })
+	}
+	log.Info("started", "source", source.name, "socket", o.Socket, "metrics", o.Metrics, "kernel", dp.Kernel())
 	err = g.Wait()
 	if errors.Is(err, context.Canceled) {
 		err = nil
+	}
+	if plugin != nil && outer.Err() != nil {
+		err = errors.Join(err, leavePlugin(outer, plugin, o, setup.Version, log))
 	}
 	log.Info("stopped; programs and policy stay in force", "pins", o.PinDir)
 	return err
@@ -126,7 +133,18 @@ func Run(ctx context.Context, setup Setup) (err error) {
 
 // Cleanup removes everything of weir from the node.
 func Cleanup(o Options, log *slog.Logger) error {
-	if err := datapath.Cleanup(o.datapath(), log); err != nil {
+	if err := o.CNI.validate(); err != nil {
+		return fmt.Errorf("cleanup: %w", err)
+	}
+	err := datapath.Cleanup(o.datapath(), log)
+	if errors.Is(err, datapath.ErrLocked) {
+		return fmt.Errorf("cleanup: %w", err) // it would put the plugin back
+	}
+	plugin, pluginErr := newPlugin(o, log)
+	if plugin != nil {
+		pluginErr = plugin.Remove()
+	}
+	if err := errors.Join(err, pluginErr); err != nil {
 		return fmt.Errorf("cleanup: %w", err)
 	}
 	return nil
@@ -152,14 +170,14 @@ func (o *Options) datapath() datapath.Options {
 	return d
 }
 
-func newAPI(setup Setup, dp *datapath.Datapath, dir *directory, st *state, store *flows.Store, ctl *controller) (*server.Server, error) {
-	reader := &policyReader{dir: dir, node: setup.Options.Node, live: dp}
+func newAPI(setup Setup, dp *datapath.Datapath, dir *directory, st *state, rec *recording, ctl *controller) (*server.Server, error) {
+	reader := &policyReader{dir: dir, node: setup.Options.Node, live: dp, accounts: rec.accounts, since: st.started}
 	so := server.Defaults()
 	so.Node = setup.Options.Node
 	so.RunID = rand.Text()
-	so.Flows = store
+	so.Flows = rec.store
 	so.Policies, so.Explainer = reader, reader
-	so.State = &stateReader{state: st, dir: dir, dp: dp}
+	so.State = &stateReader{state: st, dir: dir, dp: dp, recorder: rec.recorder}
 	so.Announcer = ctl
 	so.Log = setup.Log
 	so.KernelLost = func() uint64 {
@@ -170,24 +188,6 @@ func newAPI(setup Setup, dp *datapath.Datapath, dir *directory, st *state, store
 		return rings[bpf.WeirRingRING_ALLOWED].Lost + rings[bpf.WeirRingRING_DENIED].Lost
 	}
 	return server.New(so)
-}
-
-// sweepEvery is how often expired flows are deleted.
-const sweepEvery = 5 * time.Second
-
-func sweep(ctx context.Context, dp *datapath.Datapath, log *slog.Logger) error {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		if _, err := dp.Sweep(func(datapath.FlowRecord) {}, nil); err != nil {
-			log.Error("expired flows could not be deleted; the next pass tries again", "error", err)
-		}
-	}
 }
 
 // followReadiness tells the health service.

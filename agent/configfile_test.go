@@ -58,6 +58,7 @@ func TestFill(t *testing.T) {
 }
 
 func TestValidateNamesEveryFault(t *testing.T) {
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	o := Defaults()
 	o.Node, o.Manifests, o.Mode, o.Attach, o.Metrics, o.StoredFlows = "", "", "maybe", "xdp", "nowhere", 0
 	err := o.Validate()

@@ -31,6 +31,7 @@ type controllerParts struct {
 	state    *state
 	metrics  *metrics
 	problems problemReader
+	notices  notices
 	look     func() // has the interfaces looked at again
 	log      *slog.Logger
 }
@@ -132,6 +133,7 @@ func (c *controller) takeBatch(b policy.Batch) {
 	c.push(c.engine.Collect(), time.Time{})
 	c.synced = c.synced || b.Synced
 	c.reportManifests()
+	c.notices.unusable(b)
 }
 
 // push applies a delta. An update that finds no room is kept by the data path
@@ -232,7 +234,9 @@ func (c *controller) reportManifests() {
 		errs = append(errs, errors.New(p.String()))
 	}
 	for _, p := range c.compiler.Problems() {
-		errs = append(errs, fmt.Errorf("policies %v: %d port ranges towards one peer do not fit; those with the highest ports are left out and denied: merge ranges", p.Policies, p.Intervals))
+		why := fmt.Sprintf("%d port ranges towards one peer do not fit; those with the highest ports are left out and denied: merge ranges", p.Intervals)
+		errs = append(errs, fmt.Errorf("policies %v: %s", p.Policies, why))
+		c.notices.crowded(p.Policies, why)
 	}
 	err := errors.Join(errs...)
 	blocks := c.problems.Health() != nil

@@ -141,6 +141,7 @@ func (c *controller) publishEndpoints() {
 		}
 		if e.State == endpoint.Unenforceable {
 			faults = append(faults, fmt.Errorf("pod %s cannot be enforced: %s", e.Pod, e.Why))
+			c.notices.unenforceable(e.Pod, e.UID, e.Why)
 		}
 		if e.State == endpoint.NotReady {
 			unready++

@@ -5,12 +5,14 @@ package agent
 import (
 	"log/slog"
 	"runtime"
+	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/weirnet/weir/agent/datapath"
 	"github.com/weirnet/weir/bpf"
+	"github.com/weirnet/weir/flows"
 	"github.com/weirnet/weir/policy"
 )
 
@@ -18,22 +20,35 @@ import (
 // for; only the duration of applies is kept here. Packets are counted by the
 // programs, never derived from events.
 type metrics struct {
-	dp    *datapath.Datapath
-	dir   *directory
-	state *state
-	log   *slog.Logger
+	kernel   kernelCounts
+	programs func() ([]datapath.ProgramRuns, error)
+	dir      *directory
+	state    *state
+	store    *flows.Store
+	recorder *flows.Recorder
+	accounts *flows.Accounts // nil: no series of rules
+	source   *source
+	log      *slog.Logger
 
 	applySeconds prometheus.Histogram
 	descs        map[string]*prometheus.Desc
 }
 
-func newMetrics(dp *datapath.Datapath, dir *directory, st *state, log *slog.Logger) *metrics {
-	m := &metrics{dp: dp, dir: dir, state: st, log: log, descs: map[string]*prometheus.Desc{}}
+// kernelCounts is what the programs and their maps count.
+type kernelCounts interface {
+	Counters() (datapath.Counters, error)
+	Usage() []datapath.Usage
+	Lost() ([bpf.WeirRingRING_COUNT]datapath.RingTotals, error)
+}
+
+func newMetrics(m metrics) *metrics {
+	m.descs = map[string]*prometheus.Desc{}
 	m.applySeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name:    "weir_policy_apply_duration_seconds",
 		Help:    "Time to bring a batch of changes into the maps.",
 		Buckets: prometheus.ExponentialBuckets(0.0001, 2.5, 14),
 	})
+	ruleLabels := []string{"namespace", "policy", "direction", "rule"}
 	for _, d := range []struct {
 		name, help string
 		labels     []string
@@ -48,13 +63,28 @@ func newMetrics(dp *datapath.Datapath, dir *directory, st *state, log *slog.Logg
 		{"weir_events_lost_total", "Flow events that found the ring full.", []string{"ring"}},
 		{"weir_endpoints", "Interfaces by state.", []string{"state"}},
 		{"weir_policy_generation", "Grows with every change that was applied.", nil},
+		{"weir_stored_flows", "Records of flows that are kept for readers.", nil},
+		{"weir_stored_flows_capacity", "Records of flows that can be kept.", nil},
+		{"weir_remembered_flows", "Live flows whose names are remembered until they end.", nil},
+		{"weir_remembered_flows_capacity", "Live flows that can be remembered.", nil},
+		{"weir_flows_not_remembered_total", "Flows that came when no more could be remembered.", nil},
+		{"weir_subscribers", "Open streams of flows.", nil},
+		{"weir_rule_flows_total", "Flows that a rule decided, with --rule-metrics.", ruleLabels},
+		{"weir_rule_packets_total", "Packets of flows that a rule decided, both directions, with --rule-metrics.", ruleLabels},
+		{"weir_rule_bytes_total", "Bytes of flows that a rule decided, both directions, with --rule-metrics.", ruleLabels},
+		{"weir_policy_denials_total", "Packets denied or audited for want of a rule of this policy, as told by events, with --rule-metrics.", []string{"namespace", "policy"}},
+		{"weir_program_runs_total", "Runs of a BPF program, while kernel.bpf_stats_enabled is set.", []string{"program"}},
+		{"weir_program_run_seconds_total", "Time in a BPF program, while kernel.bpf_stats_enabled is set.", []string{"program"}},
 		{"weir_problems", "Faults in manifests, policies or the data path, by condition.", []string{"condition"}},
+		{"weir_source_connected", "1 while the API server is watched; 0: the last good state is in force.", nil},
+		{"weir_source_last_event_timestamp_seconds", "When the API server told anything last, signs of life included.", nil},
+		{"weir_kubernetes_events_total", "Kubernetes events, by what became of them: written, or withheld by the limits.", []string{"outcome"}},
 		{"weir_ready", "1 if the agent is ready.", nil},
 		{"weir_build_info", "1, with the version.", []string{"version", "go_version"}},
 	} {
 		m.descs[d.name] = prometheus.NewDesc(d.name, d.help, d.labels, nil)
 	}
-	return m
+	return &m
 }
 
 // registry of everything that /metrics shows.
@@ -75,6 +105,11 @@ func (m *metrics) Describe(to chan<- *prometheus.Desc) {
 func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	m.collectTraffic(to)
 	m.collectMaps(to)
+	m.collectEvents(to)
+	m.collectPrograms(to)
+	m.collectStore(to)
+	m.collectAccounts(to)
+	m.collectSource(to)
 	snapshot := m.state.snapshot()
 	for name, n := range snapshot.endpointsByState() {
 		m.gauge(to, "weir_endpoints", float64(n), name)
@@ -96,7 +131,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 }
 
 func (m *metrics) collectTraffic(to chan<- prometheus.Metric) {
-	counters, err := m.dp.Counters()
+	counters, err := m.kernel.Counters()
 	if err != nil {
 		m.log.Error("packet counters cannot be read; /metrics lacks them", "error", err)
 		return
@@ -126,18 +161,89 @@ func (m *metrics) collectTraffic(to chan<- prometheus.Metric) {
 }
 
 func (m *metrics) collectMaps(to chan<- prometheus.Metric) {
-	for _, u := range m.dp.Usage() {
+	for _, u := range m.kernel.Usage() {
 		m.gauge(to, "weir_map_entries", float64(u.Used), u.Map)
 		m.gauge(to, "weir_map_capacity", float64(u.Capacity), u.Map)
 	}
-	rings, err := m.dp.Lost()
+}
+
+func (m *metrics) collectEvents(to chan<- prometheus.Metric) {
+	rings, err := m.kernel.Lost()
 	if err != nil {
 		m.log.Error("counts of events cannot be read; /metrics lacks them", "error", err)
 		return
 	}
-	for ring, name := range [...]string{bpf.WeirRingRING_ALLOWED: "allowed", bpf.WeirRingRING_DENIED: "denied"} {
-		m.counter(to, "weir_events_emitted_total", rings[ring].Emitted, name)
-		m.counter(to, "weir_events_lost_total", rings[ring].Lost, name)
+	for index, ring := range rings {
+		name := bpf.RingName(bpf.WeirRing(index))
+		m.counter(to, "weir_events_emitted_total", ring.Emitted, name)
+		m.counter(to, "weir_events_lost_total", ring.Lost, name)
+	}
+}
+
+// collectPrograms: without the kernel's statistics there is nothing to show.
+func (m *metrics) collectPrograms(to chan<- prometheus.Metric) {
+	programs, err := m.programs()
+	if err != nil {
+		m.log.Error("runs of programs cannot be read; /metrics lacks them", "error", err)
+		return
+	}
+	for _, p := range programs {
+		if p.Count > 0 {
+			m.counter(to, "weir_program_runs_total", p.Count, p.Name)
+			to <- prometheus.MustNewConstMetric(m.descs["weir_program_run_seconds_total"], prometheus.CounterValue, p.Time.Seconds(), p.Name)
+		}
+	}
+}
+
+func (m *metrics) collectStore(to chan<- prometheus.Metric) {
+	oldest, newest := m.store.Bounds()
+	m.gauge(to, "weir_stored_flows", float64(newest+1-oldest))
+	m.gauge(to, "weir_stored_flows_capacity", float64(m.store.Capacity()))
+	m.gauge(to, "weir_subscribers", float64(m.store.Subscribers()))
+	remembered, capacity, overflow := m.recorder.Remembered()
+	m.gauge(to, "weir_remembered_flows", float64(remembered))
+	m.gauge(to, "weir_remembered_flows_capacity", float64(capacity))
+	m.counter(to, "weir_flows_not_remembered_total", overflow)
+}
+
+func (m *metrics) collectSource(to chan<- prometheus.Metric) {
+	if m.source == nil || m.source.connection == nil {
+		return // files have no connection
+	}
+	c := m.source.connection()
+	connected := 1.0
+	if c.Err != nil {
+		connected = 0
+	}
+	m.gauge(to, "weir_source_connected", connected)
+	if !c.LastEvent.IsZero() {
+		m.gauge(to, "weir_source_last_event_timestamp_seconds", float64(c.LastEvent.UnixMilli())/1000)
+	}
+	if m.source.events != nil {
+		written, withheld := m.source.events.Counts()
+		m.counter(to, "weir_kubernetes_events_total", written, "written")
+		m.counter(to, "weir_kubernetes_events_total", withheld, "withheld")
+	}
+}
+
+func (m *metrics) collectAccounts(to chan<- prometheus.Metric) {
+	if m.accounts == nil {
+		return
+	}
+	rules, denials := m.accounts.Counts()
+	for ref, account := range rules {
+		if !m.dir.hasRule(ref) {
+			continue // gone since the last walk
+		}
+		labels := []string{ref.Policy.Namespace, ref.Policy.Name, ref.Direction.String(), strconv.Itoa(ref.Index)}
+		m.counter(to, "weir_rule_flows_total", account.Flows, labels...)
+		m.counter(to, "weir_rule_packets_total", account.Packets, labels...)
+		m.counter(to, "weir_rule_bytes_total", account.Bytes, labels...)
+	}
+	for key, packets := range denials {
+		if m.dir.hasPolicy(key) {
+			m.counter(to, "weir_policy_denials_total", packets, key.Namespace, key.Name)
+		}
 	}
 }
 

@@ -23,11 +23,15 @@ import (
 // precedence.
 type Options struct {
 	Node      string // name of this node, as spec.nodeName of its pods
-	Manifests string // directory of manifests
-	StateDir  string // last good versions of objects, lock
-	PinDir    string // on a bpffs
-	Socket    string // gRPC, mode 0600
-	Metrics   string // address of /metrics, /healthz, /readyz; empty: none
+	Manifests string // directory of manifests; empty: the API server
+	// Kubeconfig is the way to the API server; empty: the ServiceAccount of the
+	// pod that the agent is.
+	Kubeconfig string
+	PodEvents  bool   // write Kubernetes events
+	StateDir   string // last good versions of objects, lock
+	PinDir     string // on a bpffs
+	Socket     string // gRPC, mode 0600
+	Metrics    string // address of /metrics, /healthz, /readyz; empty: none
 
 	Attach               string // auto, tcx, clsact
 	ForwardHook          string // auto, netfilter, xtables, none
@@ -41,6 +45,9 @@ type Options struct {
 
 	MaxFlows, MaxRows, MaxPeers, MaxEndpoints uint // 0: from the machine's memory
 	StoredFlows                               uint
+	RuleMetrics                               bool
+
+	CNI CNIOptions
 
 	LogLevel  string
 	LogFormat string // text, json
@@ -62,7 +69,9 @@ func Defaults() Options {
 		Existing:    "recheck",
 		Midstream:   "lenient",
 		SourceCheck: true,
+		PodEvents:   true,
 		StoredFlows: 65536,
+		CNI:         defaultCNI(),
 		LogLevel:    "info",
 		LogFormat:   "text",
 	}
@@ -72,6 +81,8 @@ func Defaults() Options {
 func (o *Options) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Node, "node", o.Node, "name of this node, as spec.nodeName of its pods")
 	fs.StringVar(&o.Manifests, "manifests", o.Manifests, "directory of manifests: Namespaces, Pods, NetworkPolicies, Services, EndpointSlices")
+	fs.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "file that leads to the API server, instead of --manifests; without either the pod's ServiceAccount is used")
+	fs.BoolVar(&o.PodEvents, "pod-events", o.PodEvents, "write Kubernetes events on pods whose flows are denied or that cannot be enforced, and on unusable policies, where the source is an API server")
 	fs.StringVar(&o.StateDir, "state-dir", o.StateDir, "where the agent keeps what must outlive it")
 	fs.StringVar(&o.PinDir, "pin-dir", o.PinDir, "where maps and links are pinned, on a bpffs")
 	fs.StringVar(&o.Socket, "socket", o.Socket, "Unix socket of the gRPC API")
@@ -90,6 +101,8 @@ func (o *Options) Flags(fs *pflag.FlagSet) {
 	fs.UintVar(&o.MaxPeers, "max-peers", o.MaxPeers, "addresses of pods, Services and nodes; 0: from the machine's memory")
 	fs.UintVar(&o.MaxEndpoints, "max-endpoints", o.MaxEndpoints, "pods on this node; 0: 1024")
 	fs.UintVar(&o.StoredFlows, "stored-flows", o.StoredFlows, "flows kept for readers that come later")
+	fs.BoolVar(&o.RuleMetrics, "rule-metrics", o.RuleMetrics, "count flows, packets and bytes of each rule, for `weir policy stats` and /metrics")
+	o.CNI.flags(fs)
 	fs.StringVar(&o.LogLevel, "log-level", o.LogLevel, "debug, info, warn or error")
 	fs.StringVar(&o.LogFormat, "log-format", o.LogFormat, "text or json")
 }
@@ -118,16 +131,25 @@ func (o *Options) Validate() error {
 			errs = append(errs, fmt.Errorf("--%s is empty; give it a value", flag))
 		}
 	}
-	if o.Manifests == "" {
-		errs = append(errs, errors.New("--manifests is empty; name the directory that holds the manifests"))
-	}
+	errs = append(errs, o.validateSource())
 	if o.Metrics != "" {
 		errs = append(errs, validateAddress("metrics-address", o.Metrics))
 	}
 	if o.StoredFlows == 0 {
 		errs = append(errs, errors.New("--stored-flows is 0; keep at least 1 flow"))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, o.CNI.validate())...)
+}
+
+// validateSource: there is exactly one.
+func (o *Options) validateSource() error {
+	switch {
+	case o.Manifests != "" && o.Kubeconfig != "":
+		return errors.New("--manifests and --kubeconfig are both given; there is one source of policies: drop one of them")
+	case o.Manifests == "" && o.Kubeconfig == "" && os.Getenv("KUBERNETES_SERVICE_HOST") == "":
+		return errors.New("neither --manifests nor --kubeconfig is given, and this is no pod of a cluster: name the directory that holds the manifests, or the kubeconfig")
+	}
+	return nil
 }
 
 func validateAddress(flag, value string) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/weirnet/weir/agent/datapath"
 	"github.com/weirnet/weir/api/server"
@@ -25,6 +26,9 @@ type policyReader struct {
 	dir  *directory
 	node string
 	live judge
+	// accounts nil: nobody counts; else since then.
+	accounts *flows.Accounts
+	since    time.Time
 }
 
 // Policies implements server.PolicyReader.

@@ -11,18 +11,22 @@ import (
 
 	"github.com/weirnet/weir/agent/datapath"
 	"github.com/weirnet/weir/api/server"
+	"github.com/weirnet/weir/bpf"
+	"github.com/weirnet/weir/flows"
 	"github.com/weirnet/weir/policy"
 )
 
 // Names of the conditions, in the order in which they are shown. The agent is
 // ready when all that block are OK.
 const (
+	conditionSource    = "source"    // the source can be asked for changes
 	conditionSynced    = "lists"     // the first full lists are applied
 	conditionEndpoints = "endpoints" // every local pod is attached, or named
 	conditionSelfTest  = "self-test" // a test packet through the live programs was answered right
 	conditionApply     = "apply"     // the newest policy is in the maps
 	conditionManifests = "manifests" // what the source holds can be used
 	conditionHooks     = "hooks"     // weir stands first, and nothing redirects past it
+	conditionCNI       = "cni"       // the plugin is in the runtime's configuration, where it is asked for
 	conditionConfig    = "configuration"
 )
 
@@ -50,6 +54,7 @@ type state struct {
 
 func newState(version, node string, now time.Time) *state {
 	s := &state{version: version, node: node, started: now}
+	s.set(conditionSource, false, nil, 0)
 	for _, name := range []string{conditionSynced, conditionEndpoints, conditionSelfTest, conditionHooks} {
 		s.set(name, true, fmt.Errorf("not done yet"), 0)
 	}
@@ -137,9 +142,10 @@ func (s *state) notReady() error {
 
 // stateReader answers Agent.Status and Agent.Endpoints.
 type stateReader struct {
-	state *state
-	dir   *directory
-	dp    *datapath.Datapath
+	state    *state
+	dir      *directory
+	dp       *datapath.Datapath
+	recorder *flows.Recorder
 }
 
 // Status implements server.StateReader.
@@ -168,10 +174,22 @@ func (r *stateReader) Status(context.Context) (server.Status, error) {
 	if err != nil {
 		return answer, err
 	}
-	for _, ring := range rings {
+	for index, ring := range rings {
 		answer.Emitted += ring.Emitted
 		answer.Lost += ring.Lost
+		answer.Rings = append(answer.Rings, server.Ring{
+			Name: bpf.RingName(bpf.WeirRing(index)), Emitted: ring.Emitted, Lost: ring.Lost,
+		})
 	}
+	programs, err := r.dp.Programs()
+	if err != nil {
+		return answer, err
+	}
+	for _, p := range programs {
+		answer.Programs = append(answer.Programs, server.Program{Name: p.Name, RunCount: p.Count, RunTime: p.Time})
+	}
+	remembered, capacity, overflow := r.recorder.Remembered()
+	answer.Remembered, answer.RememberedCapacity, answer.NotRemembered = uint64(remembered), uint64(capacity), overflow
 	return answer, nil
 }
 

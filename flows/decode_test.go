@@ -107,6 +107,10 @@ func FuzzDecode(f *testing.F) {
 		if flow.Verdict > Audited || flow.Kind == 0 || flow.Direction > 1 || flow.Reason >= bpf.WeirReasonREASON_COUNT {
 			t.Fatalf("accepted %+v", flow)
 		}
-		(&Filter{ports: []uint16{1}}).Matches(flow)
+		filter, err := Compile(Query{Filter: FilterSpec{Ports: []uint32{1}, Policies: []string{"a/b"}, Reasons: []Reason{1}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		filter.Matches(flow)
 	})
 }

@@ -110,7 +110,7 @@ func (e *Enricher) Flow(ev *bpf.WeirEvent) *Flow {
 	}
 	name, pod := e.options.Places.Interface(ev.Ifindex)
 	f.Interface = name
-	local := e.local(ev, f.EtherType, pod)
+	local := e.local(address(ev.Local, f.EtherType), pod)
 	remote := e.peer(address(ev.Remote, f.EtherType))
 	if hasPorts(protocol) {
 		local.Port, remote.Port = fromNetwork(ev.LocalPort), fromNetwork(ev.RemotePort)
@@ -124,15 +124,14 @@ func (e *Enricher) Flow(ev *bpf.WeirEvent) *Flow {
 		service.Port = fromNetwork(ev.ServicePort)
 		f.Service = &service
 	}
-	e.attribute(f, ev, pod)
+	e.attribute(f, ev.Rule, ev.Set, pod)
 	return f
 }
 
 // local is the end at the pod. Its pod is that of the interface, whatever
 // address the packet shows: a pod that forges a source is named all the same,
 // and a pod whose address has gone to another since is not misnamed.
-func (e *Enricher) local(ev *bpf.WeirEvent, etherType uint16, pod *policy.Pod) Peer {
-	addr := address(ev.Local, etherType)
+func (e *Enricher) local(addr netip.Addr, pod *policy.Pod) Peer {
 	if pod == nil {
 		return e.peer(addr)
 	}
@@ -148,15 +147,15 @@ func (e *Enricher) peer(addr netip.Addr) Peer {
 }
 
 // attribute names the rule that decided, or the policies that left no way.
-func (e *Enricher) attribute(f *Flow, ev *bpf.WeirEvent, subject *policy.Pod) {
-	if ev.Rule != 0 {
-		f.Rule = e.options.Rules.Rule(ev.Rule)
+func (e *Enricher) attribute(f *Flow, rule, set uint32, subject *policy.Pod) {
+	if rule != 0 {
+		f.Rule = e.options.Rules.Rule(rule)
 		return
 	}
-	if ev.Set == 0 || f.Verdict == Allowed {
+	if set == 0 || f.Verdict == Allowed {
 		return
 	}
-	f.Isolating = e.options.Rules.Set(ev.Set)
+	f.Isolating = e.options.Rules.Set(set)
 	if subject == nil || e.options.Nearest == nil || !policyMiss(f.Reason) {
 		return
 	}

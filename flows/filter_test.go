@@ -71,12 +71,10 @@ func TestFilterMatches(t *testing.T) {
 		{"deciding policy", FilterSpec{Policies: s{"shop/allow-app"}}, true, false},
 		{"isolating policy", FilterSpec{Policies: s{"default-deny"}}, false, true},
 		{"policy of another namespace", FilterSpec{Policies: s{"data/allow-app"}}, false, false},
-		{"since then", FilterSpec{Since: noon}, true, true},
-		{"since later", FilterSpec{Since: noon.Add(1)}, false, false},
 		{"both must match", FilterSpec{Pods: s{"web"}, Ports: n{5432}}, true, false},
 		{"both must match, one does not", FilterSpec{Pods: s{"web"}, Ports: n{5433}}, false, false},
 	} {
-		f, err := Compile(row.spec)
+		f, err := Compile(Query{Filter: row.spec})
 		if err != nil {
 			t.Errorf("%s: %v", row.name, err)
 			continue
@@ -108,19 +106,19 @@ func TestCompileNamesFieldAndAccepted(t *testing.T) {
 		{FilterSpec{Protocols: []uint32{6, 256}}, `filter.protocols[1]: 256 is not an IANA protocol number`},
 		{FilterSpec{Verdicts: []Verdict{3}}, `filter.verdicts[0]: 3 is not a verdict (denied, allowed or audited)`},
 	} {
-		f, err := Compile(row.spec)
+		f, err := Compile(Query{Filter: row.spec})
 		if err == nil || f != nil || !strings.Contains(err.Error(), row.says) {
 			t.Errorf("%+v: filter %v, error %v; want %q", row.spec, f, err, row.says)
 		}
 	}
-	_, err := Compile(FilterSpec{Pods: s{""}, Ports: []uint32{1 << 20}})
+	_, err := Compile(Query{Filter: FilterSpec{Pods: s{""}, Ports: []uint32{1 << 20}}})
 	if err == nil || !strings.Contains(err.Error(), "pods") || !strings.Contains(err.Error(), "ports") {
 		t.Errorf("two mistakes, one told: %v", err)
 	}
 }
 
 func BenchmarkFilterMiss(b *testing.B) {
-	f, err := Compile(FilterSpec{Pods: []string{"other/pod"}, IPs: []string{"10.9.0.0/16"}})
+	f, err := Compile(Query{Filter: FilterSpec{Pods: []string{"other/pod"}, IPs: []string{"10.9.0.0/16"}}})
 	if err != nil {
 		b.Fatal(err)
 	}

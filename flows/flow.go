@@ -35,11 +35,14 @@ type Miss struct {
 	Why  string
 }
 
-// Flow is one event with its names. It is immutable once in the store.
+// Flow is one record of a flow with its names: an event of the programs, or
+// what a walk over the table of flows found. It is immutable once in the store.
 type Flow struct {
-	Sequence  uint64
+	Sequence uint64
+	// ID is the same in all records of one flow; 0: a denial, which makes none.
+	ID        uint64
 	Time      time.Time
-	Kind      bpf.WeirEventKind
+	Kind      Kind
 	Verdict   bpf.WeirVerdict
 	Reason    bpf.WeirReason
 	Direction policy.Direction
@@ -58,4 +61,29 @@ type Flow struct {
 	Isolating           []policy.ObjectKey
 	Nearest             *Miss
 	Interface           string // host interface of the pod whose policy decided
+	Sample              uint32 // the event stands for so many; 0 and 1: for itself
+	Totals              *Totals
+}
+
+// Totals of a flow since it began; in records of kind Closed and Active.
+type Totals struct {
+	Start          time.Time // of the first packet, to a tick of the kernel
+	Duration       time.Duration
+	Sent, Answered Traffic // by source and destination
+	End            EndReason
+}
+
+// Traffic is what one side of a flow sent.
+type Traffic struct {
+	Packets  uint64 // GSO counted as segments
+	Bytes    uint64 // layer 3 up
+	TCPFlags uint8  // of all packets, or-ed
+}
+
+// End is why the flow ended; 0: it has not, or not that this record says.
+func (f *Flow) End() EndReason {
+	if f.Totals == nil {
+		return 0
+	}
+	return f.Totals.End
 }

@@ -5,6 +5,7 @@ package flows
 import (
 	"fmt"
 	"sync"
+	"time"
 )
 
 // The bounds of a Store's capacity, in flows. Readers collect for 50 ms
@@ -54,6 +55,16 @@ func (s *Store) Bounds() (oldest, newest uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.oldest(), s.newest
+}
+
+// Oldest is the time of the oldest flow that is kept; false: there is none.
+func (s *Store) Oldest() (time.Time, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.newest == 0 {
+		return time.Time{}, false
+	}
+	return s.ring[s.oldest()%uint64(len(s.ring))].Time, true
 }
 
 // Capacity is the number of flows that the store keeps.

@@ -94,7 +94,7 @@ func TestReadAppliesTheFilter(t *testing.T) {
 	for i := range 100 {
 		s.Add(&Flow{Protocol: policy.Protocol(i % 10)})
 	}
-	f, err := Compile(FilterSpec{Protocols: []uint32{3}})
+	f, err := Compile(Query{Filter: FilterSpec{Protocols: []uint32{3}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,8 +114,8 @@ func TestLastMatching(t *testing.T) {
 	for i := range MinCapacity + 100 {
 		s.Add(&Flow{Protocol: policy.Protocol(i % 2)}) // odd sequences have 0
 	}
-	even, _ := Compile(FilterSpec{Protocols: []uint32{1}})
-	nobody, _ := Compile(FilterSpec{Protocols: []uint32{9}})
+	even, _ := Compile(Query{Filter: FilterSpec{Protocols: []uint32{1}}})
+	nobody, _ := Compile(Query{Filter: FilterSpec{Protocols: []uint32{9}}})
 	for _, row := range []struct {
 		name   string
 		filter *Filter

@@ -38,7 +38,7 @@ func NewDirectory(opts DirectoryOptions, log *slog.Logger) (*Directory, error) {
 		return nil, fmt.Errorf("directory of manifests %s: %w", opts.Path, err)
 	}
 	opts.Path = path
-	return &Directory{opts: opts, log: log, report: report{log: log, now: opts.Now}}, nil
+	return &Directory{opts: opts, log: log, report: report{log: log, now: opts.Now, what: "a manifest"}}, nil
 }
 
 // Problems are those of now, sorted by file, line and object.
@@ -115,7 +115,7 @@ func (d *Directory) follow(ctx context.Context, l *listing, out chan<- policy.Ba
 	wake := time.NewTimer(0)
 	defer wake.Stop()
 	for {
-		wait(wake, l.next())
+		rearm(wake, l.next())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -154,7 +154,7 @@ func (d *Directory) follow(ctx context.Context, l *listing, out chan<- policy.Ba
 	}
 }
 
-func wait(t *time.Timer, d time.Duration) {
+func rearm(t *time.Timer, d time.Duration) {
 	if d < 0 {
 		t.Stop()
 		return

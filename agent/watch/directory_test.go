@@ -22,11 +22,11 @@ import (
 
 const patience = 10 * time.Second
 
-// session runs a Directory and applies its batches.
+// session runs a Source and applies its batches.
 type session struct {
 	t    *testing.T
 	root string
-	dir  *Directory
+	dir  Source
 	stop func()
 	log  *lines
 
@@ -66,17 +66,32 @@ func (l *lines) count(part string) int {
 
 func start(t *testing.T, opts DirectoryOptions) *session {
 	t.Helper()
-	s := &session{t: t, root: opts.Path, log: &lines{},
-		policies: make(map[policy.ObjectKey]*policy.Policy), pods: make(map[policy.ObjectKey]*policy.Pod),
-		services: make(map[policy.ObjectKey]*policy.Service), spaces: make(map[string]policy.Namespace)}
 	if opts.Rescan == 0 {
 		opts.Rescan = time.Hour // notices alone must do
 	}
-	d, err := NewDirectory(opts, slog.New(slog.NewTextHandler(io.MultiWriter(s.log), nil)))
+	s := newSession(t)
+	s.root = opts.Path
+	d, err := NewDirectory(opts, s.logger())
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.dir = d
+	s.run(d)
+	s.until("synced", func() bool { return s.synced })
+	return s
+}
+
+func newSession(t *testing.T) *session {
+	return &session{t: t, log: &lines{},
+		policies: make(map[policy.ObjectKey]*policy.Policy), pods: make(map[policy.ObjectKey]*policy.Pod),
+		services: make(map[policy.ObjectKey]*policy.Service), spaces: make(map[string]policy.Namespace)}
+}
+
+func (s *session) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(io.MultiWriter(s.log), nil))
+}
+
+func (s *session) run(source Source) {
+	s.dir = source
 	ctx, cancel := context.WithCancel(context.Background())
 	out := make(chan policy.Batch)
 	var done sync.WaitGroup
@@ -86,14 +101,12 @@ func start(t *testing.T, opts DirectoryOptions) *session {
 		}
 	})
 	done.Go(func() {
-		if err := d.Run(ctx, out); err != nil {
-			t.Errorf("run: %v", err)
+		if err := source.Run(ctx, out); err != nil {
+			s.t.Errorf("run: %v", err)
 		}
 	})
 	s.stop = func() { cancel(); done.Wait() }
-	t.Cleanup(s.stop)
-	s.until("synced", func() bool { return s.synced })
-	return s
+	s.t.Cleanup(s.stop)
 }
 
 func (s *session) apply(b policy.Batch) {
@@ -166,7 +179,7 @@ func (s *session) untilProblem(part string) {
 	s.until("problem "+part, func() bool { return hasProblem(s.dir, part) })
 }
 
-func hasProblem(d *Directory, part string) bool {
+func hasProblem(d Source, part string) bool {
 	return slices.ContainsFunc(d.Problems(), func(p Problem) bool { return strings.Contains(p.String(), part) })
 }
 

@@ -7,9 +7,20 @@
 // A Source is one of two back ends:
 //
 //   - Directory reads manifests from files. It needs no cluster.
-//   - The Kubernetes API server, by informers. Its place is a type Cluster in
-//     cluster.go, with the same Run, Problems and Health; it is not written
-//     yet. Nothing but this package and agent/kube may import client-go.
+//   - Kubernetes watches the API server. Nothing but this package, agent/kube
+//     and cmd/weir/kube may import client-go.
+//
+// Both know what they handed on (ledger), so a batch holds only what differs.
+//
+// What the API server is asked for: Namespaces, Pods, NetworkPolicies, Services
+// and EndpointSlices of the whole cluster, and the own Node alone, of which only
+// that it is there counts. One reflector of client-go for each (streaming lists
+// where the server has them, protobuf) lays down what it is told, already as
+// the model has it; what came within a millisecond is one Batch. There are no
+// informers with caches of their own, since nobody would read them.
+//
+// While the API server is away the last state stays in force, and Connection
+// tells so. When it is back, what changed meanwhile is one list's difference.
 //
 // What a directory holds. Files whose names end in .yaml, .yml or .json, in
 // the directory and in its subdirectories at any depth; names that begin with
@@ -33,5 +44,5 @@
 // nothing for it, and Health tells so.
 //
 // It may import packages policy and policy/convert, the API types of
-// Kubernetes, client-go (for the second back end), fsnotify and YAML.
+// Kubernetes, client-go (for the second back end), logr, fsnotify and YAML.
 package watch

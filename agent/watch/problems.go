@@ -16,8 +16,9 @@ import (
 // report holds the present problems for readers, and tells the log what is new
 // and what is gone.
 type report struct {
-	log *slog.Logger
-	now func() time.Time
+	log  *slog.Logger
+	now  func() time.Time
+	what string // what a problem is in, e.g. "a manifest"
 
 	mu      sync.Mutex
 	current []Problem
@@ -37,14 +38,14 @@ func (r *report) set(problems []Problem) {
 		since, was := known[p.identity()]
 		if !was {
 			since = now
-			r.tell("problem in a manifest", p)
+			r.tell("problem in "+r.what, p)
 		}
 		delete(known, p.identity())
 		problems[i].Since = since
 	}
 	for _, p := range r.current {
 		if _, gone := known[p.identity()]; gone {
-			r.tell("problem in a manifest is gone", p)
+			r.tell("problem in "+r.what+" is gone", p)
 		}
 	}
 	slices.SortFunc(problems, compareProblems)
@@ -67,7 +68,11 @@ func (r *report) tell(what string, p Problem) {
 	if p.Blocking {
 		level = slog.LevelError
 	}
-	r.log.Log(context.Background(), level, what, "at", p.position(), "object", p.Object, "problem", p.Message)
+	var at []any
+	if p.File != "" {
+		at = []any{"at", p.position()}
+	}
+	r.log.Log(context.Background(), level, what, append(at, "object", p.Object, "problem", p.Message)...)
 }
 
 func (r *report) sync() {

@@ -54,7 +54,7 @@ func (e *CallError) Error() string {
 	case codes.Unavailable:
 		return fmt.Sprintf("weir-agent at %s went away (%s); see whether it runs, then try again", e.Socket, e.text)
 	case codes.DeadlineExceeded:
-		return fmt.Sprintf("weir-agent at %s did not answer in time; give it longer with --timeout, or see its log", e.Socket)
+		return fmt.Sprintf("weir-agent at %s did not answer in time; give it longer with --request-timeout, or see its log", e.Socket)
 	case codes.Unimplemented:
 		return fmt.Sprintf("weir-agent at %s does not know this call (%s); it may be older than this command: compare the versions", e.Socket, e.text)
 	}

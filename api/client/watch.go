@@ -46,8 +46,9 @@ type Restored struct {
 // WatchReconnect watches flows as req asks. With Follow, an agent that goes
 // away is told and looked for until it is back or ctx ends; only the first
 // connection must succeed. The sequence ends after an error, and without one
-// when a watch that does not follow is through. The end of ctx is an error
-// that errors.Is knows as context.Canceled or context.DeadlineExceeded.
+// when the watch is through: it does not follow, its limit is reached (over all
+// connections), or the time that it runs until is over. The end of ctx is an
+// error that errors.Is knows as context.Canceled or context.DeadlineExceeded.
 func (c *Client) WatchReconnect(ctx context.Context, req *weirv1.WatchRequest) iter.Seq2[Update, error] {
 	return func(yield func(Update, error) bool) {
 		w := &watch{client: c, request: proto.CloneOf(req), yield: yield}
@@ -66,6 +67,7 @@ type watch struct {
 
 	runID    string
 	sequence uint64
+	told     uint32    // flows, over all connections
 	lostAt   time.Time // zero: connected, or never was
 	// Losses of the connections before this one, and of this one.
 	before, now lossCount
@@ -81,7 +83,7 @@ func (w *watch) run(ctx context.Context) error {
 	for {
 		told, err := w.connection(ctx)
 		switch {
-		case err == nil && !w.request.Follow, w.stopped:
+		case err == nil && !w.request.Follow, w.stopped, w.through(err):
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -99,6 +101,16 @@ func (w *watch) run(ctx context.Context) error {
 		}
 		wait = min(2*wait, w.client.options.BackoffMax)
 	}
+}
+
+// through: nothing that was asked for can come any more. An agent that ends a
+// stream in good order before that is on its way out.
+func (w *watch) through(err error) bool {
+	if limit := w.request.Limit; limit > 0 && w.told >= limit {
+		return true
+	}
+	until := w.request.Until
+	return err == nil && until != nil && !time.Now().Before(until.AsTime())
 }
 
 // connection watches over one connection, and reports whether the agent said
@@ -138,6 +150,9 @@ func (w *watch) resumed() *weirv1.WatchRequest {
 	}
 	r := proto.CloneOf(w.request)
 	r.RunId, r.AfterSequence, r.Last = w.runID, w.sequence, 0
+	if r.Limit > 0 {
+		r.Limit -= w.told
+	}
 	if r.Since == nil {
 		r.Since = &timestamppb.Timestamp{}
 	}
@@ -157,6 +172,7 @@ func (w *watch) tell(r *weirv1.WatchResponse) bool {
 		}
 	}
 	w.runID, w.sequence = r.RunId, r.Sequence
+	w.told += uint32(len(r.Flows))
 	if r.Loss != nil {
 		w.now = lossCount{kernel: r.Loss.Kernel, reader: r.Loss.Reader}
 		r.Loss.Kernel += w.before.kernel

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	weirv1 "github.com/weirnet/weir/api/v1"
 	"github.com/weirnet/weir/flows"
@@ -37,7 +38,16 @@ func (s *agentService) Status(ctx context.Context, _ *weirv1.StatusRequest) (*we
 	out := statusProto(state)
 	out.RunId = s.runID
 	out.Subscribers = uint64(s.store.Subscribers())
+	s.describeStore(out.Store)
 	return out, nil
+}
+
+func (s *agentService) describeStore(out *weirv1.FlowStore) {
+	oldest, newest := s.store.Bounds()
+	out.Flows, out.Capacity = newest+1-oldest, uint64(s.store.Capacity())
+	if first, ok := s.store.Oldest(); ok {
+		out.Oldest = timestamppb.New(first)
+	}
 }
 
 // Endpoints implements weirv1.AgentServer; by pod and interface.

@@ -3,8 +3,6 @@
 package server
 
 import (
-	"errors"
-	"fmt"
 	"net/netip"
 	"strings"
 
@@ -51,9 +49,10 @@ func directionProto(d policy.Direction) weirv1.Direction {
 	return weirv1.Direction_DIRECTION_UNSPECIFIED
 }
 
-// reasonProto and kindProto: the numbers are the same (a test compares).
-func reasonProto(r flows.Reason) weirv1.Reason { return weirv1.Reason(r) }
-func kindProto(k flows.Kind) weirv1.FlowKind   { return weirv1.FlowKind(k) }
+// The numbers of these are the same (a test compares).
+func reasonProto(r flows.Reason) weirv1.Reason          { return weirv1.Reason(r) }
+func kindProto(k flows.Kind) weirv1.FlowKind            { return weirv1.FlowKind(k) }
+func endReasonProto(e flows.EndReason) weirv1.EndReason { return weirv1.EndReason(e) }
 
 func identityProto(i flows.Identity) weirv1.Identity {
 	switch i {
@@ -65,33 +64,6 @@ func identityProto(i flows.Identity) weirv1.Identity {
 		return weirv1.Identity_IDENTITY_SERVICE
 	}
 	return weirv1.Identity_IDENTITY_WORLD
-}
-
-// filterSpec refuses what Compile would not see any more.
-func filterSpec(f *weirv1.FlowFilter, since *timestamppb.Timestamp) (flows.FilterSpec, error) {
-	var errs []error
-	spec := flows.FilterSpec{
-		Pods:       f.GetPods(),
-		Namespaces: f.GetNamespaces(),
-		IPs:        f.GetIps(),
-		Ports:      f.GetPorts(),
-		Protocols:  f.GetProtocols(),
-		Policies:   f.GetPolicies(),
-	}
-	for i, v := range f.GetVerdicts() {
-		verdict, ok := verdictStruct(v)
-		if !ok {
-			errs = append(errs, fmt.Errorf("filter.verdicts[%d]: %s is not VERDICT_DENIED, VERDICT_ALLOWED or VERDICT_AUDITED", i, v))
-		}
-		spec.Verdicts = append(spec.Verdicts, verdict)
-	}
-	if since != nil {
-		if err := since.CheckValid(); err != nil {
-			errs = append(errs, fmt.Errorf("since: not a time: %w", err))
-		}
-		spec.Since = since.AsTime()
-	}
-	return spec, errors.Join(errs...)
 }
 
 // flowProto shares labels with the pod that the flow points to; both are
@@ -118,14 +90,32 @@ func flowProto(f *flows.Flow, node string) *weirv1.Flow {
 		Reply:       f.Reply,
 		Sequence:    f.Sequence,
 		Interface:   plain(f.Interface),
+		Id:          f.ID,
+		EndReason:   endReasonProto(f.End()),
+		Sample:      f.Sample,
 	}
 	if f.Service != nil {
 		p.Service = peerProto(f.Service)
 	}
 	if f.Nearest != nil {
-		p.NearestMiss = &weirv1.NearestMiss{Rule: ruleProto(&f.Nearest.Rule), Why: plain(f.Nearest.Why)}
+		p.NearestMiss = missProto(f.Nearest)
+	}
+	switch {
+	case f.Totals != nil:
+		p.Start, p.Duration = timestamppb.New(f.Totals.Start), durationpb.New(f.Totals.Duration)
+		p.Sent, p.Answered = trafficProto(f.Totals.Sent), trafficProto(f.Totals.Answered)
+	case f.Kind == flows.New && f.ID != 0:
+		p.Start = p.Time
 	}
 	return p
+}
+
+func missProto(m *flows.Miss) *weirv1.NearestMiss {
+	return &weirv1.NearestMiss{Rule: ruleProto(&m.Rule), Why: plain(m.Why)}
+}
+
+func trafficProto(t flows.Traffic) *weirv1.Traffic {
+	return &weirv1.Traffic{Packets: t.Packets, Bytes: t.Bytes, TcpFlags: uint32(t.TCPFlags)}
 }
 
 // peerProto of an end without an address (a packet that is not IP) and without
@@ -255,6 +245,18 @@ func statusProto(s Status) *weirv1.StatusResponse {
 		}),
 		Mode:   s.Mode,
 		Source: plain(s.Source),
+		Rings: each(s.Rings, func(r Ring) *weirv1.Ring {
+			return &weirv1.Ring{
+				Name: r.Name, Emitted: r.Emitted, Lost: r.Lost, Limited: r.Limited, Thinned: r.Thinned,
+				Waiting: r.Waiting, Size: r.Size, Sample: r.Sample,
+			}
+		}),
+		Programs: each(s.Programs, func(p Program) *weirv1.Program {
+			return &weirv1.Program{Name: p.Name, RunCount: p.RunCount, RunTime: durationpb.New(p.RunTime)}
+		}),
+		Store: &weirv1.FlowStore{
+			Remembered: s.Remembered, RememberedCapacity: s.RememberedCapacity, NotRemembered: s.NotRemembered,
+		},
 	}
 	if !s.Started.IsZero() {
 		p.Started = timestamppb.New(s.Started)

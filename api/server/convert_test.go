@@ -3,6 +3,7 @@
 package server
 
 import (
+	"maps"
 	"net/netip"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	weirv1 "github.com/weirnet/weir/api/v1"
@@ -72,7 +74,9 @@ func TestEnumsOfTheDataPathAndTheProto(t *testing.T) {
 	compare(t, enum(t, "direction"), weirv1.Direction_name, "DIRECTION_UNSPECIFIED",
 		func(s string) string { return strings.Replace(s, "DIR_", "DIRECTION_", 1) },
 		func(v uint64) int32 { return int32(directionProto(policy.Direction(v))) })
-	compare(t, enum(t, "event_kind"), weirv1.FlowKind_name, "FLOW_KIND_UNSPECIFIED",
+	events := maps.Clone(weirv1.FlowKind_name)
+	maps.DeleteFunc(events, func(number int32, _ string) bool { return number >= 16 }) // the agent's own
+	compare(t, enum(t, "event_kind"), events, "FLOW_KIND_UNSPECIFIED",
 		func(s string) string {
 			if s == "EVENT_FREED" { // may also have got another rule alone
 				return "FLOW_KIND_CHANGED"
@@ -80,6 +84,43 @@ func TestEnumsOfTheDataPathAndTheProto(t *testing.T) {
 			return strings.Replace(s, "EVENT_", "FLOW_KIND_", 1)
 		},
 		func(v uint64) int32 { return int32(kindProto(flows.Kind(v))) })
+}
+
+// These are enums of the agent; their numbers are those of the proto.
+func TestEnumsOfTheAgentAndTheProto(t *testing.T) {
+	for got, want := range map[string]string{
+		kindProto(flows.Closed).String():                             "FLOW_KIND_CLOSED",
+		kindProto(flows.Active).String():                             "FLOW_KIND_ACTIVE",
+		endReasonProto(flows.EndFIN).String():                        "END_REASON_FIN",
+		endReasonProto(flows.EndRST).String():                        "END_REASON_RST",
+		endReasonProto(flows.EndExpired).String():                    "END_REASON_EXPIRED",
+		endReasonProto(flows.EndRevoked).String():                    "END_REASON_REVOKED",
+		endReasonProto(flows.EndRemoved).String():                    "END_REASON_REMOVED",
+		weirv1.SummaryKey(flows.BySource).String():                   "SUMMARY_KEY_SOURCE",
+		weirv1.SummaryKey(flows.ByDestination).String():              "SUMMARY_KEY_DESTINATION",
+		weirv1.SummaryKey(flows.ByPort).String():                     "SUMMARY_KEY_PORT",
+		weirv1.SummaryKey(flows.ByVerdict).String():                  "SUMMARY_KEY_VERDICT",
+		weirv1.SummaryKey(flows.ByPolicy).String():                   "SUMMARY_KEY_POLICY",
+		weirv1.SummaryKey(flows.ByRule).String():                     "SUMMARY_KEY_RULE",
+		weirv1.SummaryKey(flows.ByReason).String():                   "SUMMARY_KEY_REASON",
+		weirv1.SummaryKey(flows.ByDirection).String():                "SUMMARY_KEY_DIRECTION",
+		weirv1.SummaryKey(flows.BySourceWorkload).String():           "SUMMARY_KEY_SOURCE_WORKLOAD",
+		weirv1.SummaryKey(flows.ByDestinationWorkload).String():      "SUMMARY_KEY_DESTINATION_WORKLOAD",
+		weirv1.SummaryKey(flows.BySourceNamespace).String():          "SUMMARY_KEY_SOURCE_NAMESPACE",
+		weirv1.SummaryKey(flows.ByDestinationNamespace).String():     "SUMMARY_KEY_DESTINATION_NAMESPACE",
+		weirv1.SummaryKey(flows.ByDestinationNamespace + 1).String(): "13", // the proto has no more
+		weirv1.SummaryOrder(flows.MostFlows).String():                "SUMMARY_ORDER_UNSPECIFIED",
+		weirv1.SummaryOrder(flows.MostPackets).String():              "SUMMARY_ORDER_PACKETS",
+		weirv1.SummaryOrder(flows.MostBytes).String():                "SUMMARY_ORDER_BYTES",
+		weirv1.SummaryOrder(flows.MostDenials).String():              "SUMMARY_ORDER_DENIALS",
+		weirv1.SummaryOrder(flows.Newest).String():                   "SUMMARY_ORDER_NEWEST",
+		weirv1.EndReason(flows.EndRemoved + 1).String():              "6",
+		weirv1.SummaryOrder(flows.Newest + 1).String():               "5",
+	} {
+		if got != want {
+			t.Errorf("%s is not %s", got, want)
+		}
+	}
 }
 
 func TestVerdictsThereAndBack(t *testing.T) {
@@ -109,7 +150,7 @@ func TestFlowProto(t *testing.T) {
 	}
 	service := &policy.Service{ObjectKey: policy.ObjectKey{Namespace: "shop", Name: "web"}}
 	f := &flows.Flow{
-		Sequence: 9, Time: time.Unix(100, 5), Kind: bpf.WeirEventKindEVENT_REVOKED, Verdict: flows.Audited,
+		Sequence: 9, Time: time.Unix(100, 5), Kind: flows.Revoked, Verdict: flows.Audited,
 		Reason: bpf.WeirReasonREASON_NO_RULE, Direction: policy.Egress, Protocol: policy.TCP,
 		TCPFlags: 2, ICMPType: 3, ICMPCode: 4, Reply: true, EtherType: 0x0800, Length: 60, Repeats: 7,
 		Source:      flows.Peer{Addr: netip.MustParseAddr("10.0.0.1"), Port: 1000, Identity: flows.PodIdentity, Pod: pod},
@@ -117,6 +158,10 @@ func TestFlowProto(t *testing.T) {
 		Service:     &flows.Peer{Addr: netip.MustParseAddr("10.96.0.1"), Port: 8080, Identity: flows.ServiceIdentity, Service: service},
 		Rule:        &rule, Isolating: []policy.ObjectKey{{Namespace: "shop", Name: "deny"}},
 		Nearest: &flows.Miss{Rule: rule, Why: "port 1 is not 2"}, Interface: "veth\xff1",
+		ID: 77, Sample: 4, Totals: &flows.Totals{
+			Start: time.Unix(40, 0), Duration: 59 * time.Second, End: flows.EndRST,
+			Sent: flows.Traffic{Packets: 1, Bytes: 2, TCPFlags: 3}, Answered: flows.Traffic{Packets: 4, Bytes: 5, TCPFlags: 6},
+		},
 	}
 	ruleWant := &weirv1.RuleRef{Policy: &weirv1.PolicyRef{Namespace: "shop", Name: "allow"}, Direction: weirv1.Direction_DIRECTION_INGRESS, Index: 2}
 	want := &weirv1.Flow{
@@ -128,6 +173,8 @@ func TestFlowProto(t *testing.T) {
 		Rule:        ruleWant, Isolating: []*weirv1.PolicyRef{{Namespace: "shop", Name: "deny"}},
 		NearestMiss: &weirv1.NearestMiss{Rule: ruleWant, Why: "port 1 is not 2"},
 		TcpFlags:    2, IcmpType: 3, IcmpCode: 4, EtherType: 0x0800, Length: 60, Repeats: 7, Reply: true, Sequence: 9, Interface: "veth\uFFFD1",
+		Id: 77, Sample: 4, Start: &timestamppb.Timestamp{Seconds: 40}, Duration: durationpb.New(59 * time.Second), EndReason: weirv1.EndReason_END_REASON_RST,
+		Sent: &weirv1.Traffic{Packets: 1, Bytes: 2, TcpFlags: 3}, Answered: &weirv1.Traffic{Packets: 4, Bytes: 5, TcpFlags: 6},
 	}
 	got := flowProto(f, "n1")
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {

@@ -47,13 +47,16 @@ func invalid(format string, args ...any) error {
 
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (reply any, err error) {
 	defer s.recovered(info.FullMethod, &err)
+	if err := understood(info.FullMethod, req); err != nil {
+		return nil, err
+	}
 	reply, err = handle(ctx, req)
 	return reply, statusError(err)
 }
 
 func (s *Server) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
 	defer s.recovered(info.FullMethod, &err)
-	return statusError(handle(srv, stream))
+	return statusError(handle(srv, &strictStream{ServerStream: stream, method: info.FullMethod}))
 }
 
 // recovered keeps the agent alive when a call panics: who enforces policy must

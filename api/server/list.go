@@ -41,7 +41,7 @@ func (s *flowService) List(_ context.Context, req *weirv1.ListRequest) (*weirv1.
 	if size > maxPage {
 		return nil, invalid("page_size: %d is above %d", size, maxPage)
 	}
-	filter, err := compileFilter(req.GetFilter(), req.GetSince())
+	filter, err := s.compileFilter(req, req.GetSince(), req.GetUntil())
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +94,10 @@ type page struct {
 // listing stands for the run and the request without its page: a token of
 // another is refused, since its sequences mean something else.
 func (s *flowService) listing(req *weirv1.ListRequest) [16]byte {
-	plain := &weirv1.ListRequest{Filter: req.GetFilter(), Since: req.GetSince()}
+	plain := &weirv1.ListRequest{
+		Filter: req.GetFilter(), Include: req.GetInclude(), Exclude: req.GetExclude(),
+		Since: req.GetSince(), Until: req.GetUntil(),
+	}
 	h := sha256.New()
 	fmt.Fprintf(h, "%d:%s", len(s.runID), s.runID)
 	b, _ := proto.MarshalOptions{Deterministic: true}.Marshal(plain) // fails only for text that is not UTF-8, which was never unmarshalled

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	weirv1 "github.com/weirnet/weir/api/v1"
 	"github.com/weirnet/weir/policy"
 )
@@ -42,6 +44,32 @@ func (s *policyService) Get(ctx context.Context, req *weirv1.GetPolicyRequest) (
 		return nil, err
 	}
 	return &weirv1.GetPolicyResponse{Policy: policyProto(state)}, nil
+}
+
+// Stats implements weirv1.PoliciesServer.
+func (s *policyService) Stats(ctx context.Context, req *weirv1.StatsRequest) (*weirv1.StatsResponse, error) {
+	if req.GetName() != "" && req.GetNamespace() == "" {
+		return nil, invalid("name: %q needs a namespace beside it", req.GetName())
+	}
+	stats, err := s.policies.Stats(ctx, req.GetNamespace(), req.GetName())
+	if err != nil || stats.Since.IsZero() {
+		return &weirv1.StatsResponse{}, err
+	}
+	list := slices.SortedFunc(slices.Values(stats.Policies), func(a, b PolicyStats) int { return a.Key.Compare(b.Key) })
+	return &weirv1.StatsResponse{
+		Enabled:  true,
+		Since:    timestamppb.New(stats.Since),
+		Policies: each(list, policyStatsProto),
+	}, nil
+}
+
+func policyStatsProto(p PolicyStats) *weirv1.PolicyStats {
+	return &weirv1.PolicyStats{
+		Ref: refProto(p.Key), Denials: p.Denials,
+		Rules: each(p.Rules, func(r RuleStats) *weirv1.RuleStats {
+			return &weirv1.RuleStats{Ref: ruleProto(&r.Ref), Flows: r.Flows, Packets: r.Packets, Bytes: r.Bytes}
+		}),
+	}
 }
 
 // Explain implements weirv1.PoliciesServer.

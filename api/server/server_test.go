@@ -36,6 +36,7 @@ type agent struct {
 	policies  []server.PolicyState
 	endpoints []server.Endpoint
 	answer    server.Explanation
+	stats     server.Stats
 	err       error
 	panics    bool
 }
@@ -56,6 +57,10 @@ func (a *agent) Policies(_ context.Context, ns string) ([]server.PolicyState, er
 
 func (a *agent) Policy(_ context.Context, key policy.ObjectKey) (server.PolicyState, error) {
 	return server.PolicyState{Key: key}, a.note("policy %s/%s", key.Namespace, key.Name)
+}
+
+func (a *agent) Stats(_ context.Context, namespace, name string) (server.Stats, error) {
+	return a.stats, a.note("stats of %q %q", namespace, name)
 }
 
 func (a *agent) Explain(_ context.Context, q server.Question) (server.Explanation, error) {

@@ -32,6 +32,28 @@ type PolicyReader interface {
 	Policies(ctx context.Context, namespace string) ([]PolicyState, error)
 	// Policy wraps ErrNotFound.
 	Policy(ctx context.Context, key policy.ObjectKey) (PolicyState, error)
+	// Stats of a namespace (empty: of all), in any order; it wraps ErrNotFound
+	// for a name, unless that is empty, of which there is no policy.
+	Stats(ctx context.Context, namespace, name string) (Stats, error)
+}
+
+// Stats are counts of policies. The zero Stats: nobody counts.
+type Stats struct {
+	Since    time.Time // zero: nobody counts
+	Policies []PolicyStats
+}
+
+// PolicyStats are the counts of one policy.
+type PolicyStats struct {
+	Key     policy.ObjectKey
+	Rules   []RuleStats
+	Denials uint64 // packets for want of a rule, told by events
+}
+
+// RuleStats are the counts of one rule.
+type RuleStats struct {
+	Ref policy.RuleRef
+	flows.RuleAccount
 }
 
 // Explainer judges a flow that need not exist.
@@ -141,6 +163,26 @@ type Status struct {
 	Neighbours []Neighbour
 	Mode       string
 	Source     string
+	Rings      []Ring
+	Programs   []Program
+	// Live flows that are remembered until they end, how many can be, and how
+	// many could not.
+	Remembered, RememberedCapacity, NotRemembered uint64
+}
+
+// Ring of events; totals since it was made, Waiting and Size in bytes.
+type Ring struct {
+	Name                            string
+	Emitted, Lost, Limited, Thinned uint64
+	Waiting, Size                   uint64
+	Sample                          uint32 // one in so many is told; 0: not known
+}
+
+// Program of the data path, with the kernel's statistics of its runs.
+type Program struct {
+	Name     string
+	RunCount uint64
+	RunTime  time.Duration
 }
 
 // Condition holds readiness back while it is not OK, or is a warning.

@@ -4,14 +4,14 @@ package server
 
 import (
 	"context"
-	"errors"
+	"math"
+
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	weirv1 "github.com/weirnet/weir/api/v1"
 	"github.com/weirnet/weir/flows"
@@ -26,6 +26,8 @@ const (
 	batchDelay = 50 * time.Millisecond
 	// lossPoll is how often a reader to whom no flow comes is told of losses.
 	lossPoll = time.Second
+	// lateness is how long after its time a flow may come into the store.
+	lateness = time.Second
 )
 
 type flowService struct {
@@ -39,7 +41,7 @@ type flowService struct {
 
 // Watch implements weirv1.FlowsServer.
 func (s *flowService) Watch(req *weirv1.WatchRequest, stream grpc.ServerStreamingServer[weirv1.WatchResponse]) error {
-	filter, err := compileFilter(req.GetFilter(), req.GetSince())
+	filter, err := s.compileFilter(req, req.GetSince(), req.GetUntil())
 	if err != nil {
 		return err
 	}
@@ -53,10 +55,19 @@ func (s *flowService) Watch(req *weirv1.WatchRequest, stream grpc.ServerStreamin
 		subscription: s.store.Subscribe(filter, after),
 		until:        until,
 		follow:       req.GetFollow(),
+		left:         math.MaxInt,
 		kernelBase:   s.kernelLost(),
 		batch:        make([]*flows.Flow, 0, batchFlows),
 	}
 	defer w.subscription.Close()
+	if n := req.GetLimit(); n > 0 {
+		w.left = int(n)
+	}
+	if req.GetFollow() && req.GetUntil() != nil {
+		end := time.NewTimer(time.Until(req.GetUntil().AsTime()) + lateness)
+		defer end.Stop()
+		w.end = end.C
+	}
 	return w.run(stream.Context())
 }
 
@@ -84,15 +95,6 @@ func (s *flowService) span(req *weirv1.WatchRequest, filter *flows.Filter) (afte
 	return after, until, nil
 }
 
-func compileFilter(f *weirv1.FlowFilter, since *timestamppb.Timestamp) (*flows.Filter, error) {
-	spec, specErr := filterSpec(f, since)
-	filter, err := flows.Compile(spec)
-	if err := errors.Join(specErr, err); err != nil {
-		return nil, invalid("%s", err)
-	}
-	return filter, nil
-}
-
 // watcher is one call of Watch.
 type watcher struct {
 	service      *flowService
@@ -100,6 +102,8 @@ type watcher struct {
 	subscription *flows.Subscription
 	until        uint64
 	follow       bool
+	left         int              // flows that may still be sent
+	end          <-chan time.Time // when nothing is to be followed any more; nil: never
 	kernelBase   uint64
 	batch        []*flows.Flow
 
@@ -114,11 +118,14 @@ func (w *watcher) run(ctx context.Context) error {
 	poll := time.NewTicker(lossPoll)
 	defer poll.Stop()
 	for {
-		batch, done := w.subscription.Read(w.batch[:0], batchFlows, w.until)
+		batch, done := w.subscription.Read(w.batch[:0], min(batchFlows, w.left), w.until)
 		if err := w.tell(batch); err != nil {
 			return err
 		}
 		clear(batch) // a reader that sleeps keeps no flow alive
+		if w.left -= len(batch); w.left == 0 {
+			return nil
+		}
 		if !done {
 			continue
 		}
@@ -136,6 +143,9 @@ func (w *watcher) wait(ctx context.Context, poll <-chan time.Time) error {
 	select {
 	case <-w.subscription.Ready():
 	case <-poll:
+	case <-w.end:
+		w.follow = false // one more look
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-w.service.stopping:

@@ -337,7 +337,7 @@ func TestWatchRefuses(t *testing.T) {
 		{&weirv1.WatchRequest{AfterSequence: 3}, []string{"after_sequence: needs run_id"}},
 		{&weirv1.WatchRequest{AfterSequence: 4, RunId: "run-1"}, []string{"after_sequence: 4 is beyond the newest flow of this run, 3"}},
 		{&weirv1.WatchRequest{Since: &timestamppb.Timestamp{Nanos: -1}}, []string{"since: not a time"}},
-		{&weirv1.WatchRequest{Filter: &weirv1.FlowFilter{Verdicts: []weirv1.Verdict{0, 9}}}, []string{"filter.verdicts[0]: VERDICT_UNSPECIFIED is not VERDICT_DENIED, VERDICT_ALLOWED or VERDICT_AUDITED", "filter.verdicts[1]: 9"}},
+		{&weirv1.WatchRequest{Filter: &weirv1.FlowFilter{Verdicts: []weirv1.Verdict{0, 9}}}, []string{"filter.verdicts[0]: VERDICT_UNSPECIFIED is not a value that a flow can have", "filter.verdicts[1]: 9"}},
 		{&weirv1.WatchRequest{Filter: &weirv1.FlowFilter{Ips: []string{"x"}, Ports: []uint32{70000}, Verdicts: []weirv1.Verdict{9}}}, []string{"filter.ips[0]", "filter.ports[0]", "filter.verdicts[0]"}},
 	} {
 		stream, err := r.Flows.Watch(limited(t), row.req)

@@ -28,12 +28,17 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What became of a packet or a flow. The names of this and the next three enums
+// are those of bpf/src/types.h; a test compares.
 type Verdict int32
 
 const (
+	// Not told. In a filter: refused.
 	Verdict_VERDICT_UNSPECIFIED Verdict = 0
-	Verdict_VERDICT_DENIED      Verdict = 1
-	Verdict_VERDICT_ALLOWED     Verdict = 2
+	// Dropped.
+	Verdict_VERDICT_DENIED Verdict = 1
+	// Passed.
+	Verdict_VERDICT_ALLOWED Verdict = 2
 	// Would have been denied, and passed (audit mode).
 	Verdict_VERDICT_AUDITED Verdict = 3
 )
@@ -81,12 +86,16 @@ func (Verdict) EnumDescriptor() ([]byte, []int) {
 	return file_weir_proto_rawDescGZIP(), []int{0}
 }
 
+// Of a policy, as seen from the pod that it selects.
 type Direction int32
 
 const (
+	// Not told. In a filter: refused.
 	Direction_DIRECTION_UNSPECIFIED Direction = 0
-	Direction_DIRECTION_INGRESS     Direction = 1
-	Direction_DIRECTION_EGRESS      Direction = 2
+	// Towards the pod.
+	Direction_DIRECTION_INGRESS Direction = 1
+	// From the pod.
+	Direction_DIRECTION_EGRESS Direction = 2
 )
 
 // Enum value maps for Direction.
@@ -130,36 +139,65 @@ func (Direction) EnumDescriptor() ([]byte, []int) {
 	return file_weir_proto_rawDescGZIP(), []int{1}
 }
 
-// Numbers are those of enum reason in bpf/src/types.h.
+// Why a verdict was given. Up to 31 the packet passed, from 32 on it was denied
+// (or audited). The numbers are those of enum reason in bpf/src/types.h.
 type Reason int32
 
 const (
-	Reason_REASON_UNKNOWN          Reason = 0
-	Reason_REASON_RULE             Reason = 1
-	Reason_REASON_NOT_ISOLATED     Reason = 2
-	Reason_REASON_REPLY            Reason = 3
-	Reason_REASON_ESTABLISHED      Reason = 4
-	Reason_REASON_RELATED          Reason = 5
-	Reason_REASON_FROM_NODE        Reason = 6
-	Reason_REASON_TO_NODE          Reason = 7
-	Reason_REASON_OWN_TRAFFIC      Reason = 8
-	Reason_REASON_NEIGHBOUR        Reason = 9
-	Reason_REASON_MIDSTREAM        Reason = 10
-	Reason_REASON_DEFERRED         Reason = 11
-	Reason_REASON_CONFIGURATION    Reason = 12
-	Reason_REASON_NOT_READY_OPEN   Reason = 13
-	Reason_REASON_NO_RULE          Reason = 32
-	Reason_REASON_DENY_RULE        Reason = 33
-	Reason_REASON_SPOOFED          Reason = 34
-	Reason_REASON_OVERLAY          Reason = 35
-	Reason_REASON_MALFORMED        Reason = 36
-	Reason_REASON_FRAGMENT         Reason = 37
-	Reason_REASON_UNSUPPORTED      Reason = 38
-	Reason_REASON_NOT_READY        Reason = 39
-	Reason_REASON_NO_HOOK          Reason = 40
-	Reason_REASON_REVOKED          Reason = 41
+	// Not told. It keeps the name that it has in C.
+	// buf:lint:ignore ENUM_ZERO_VALUE_SUFFIX
+	Reason_REASON_UNKNOWN Reason = 0
+	// A rule names this peer and port.
+	Reason_REASON_RULE Reason = 1
+	// No policy selects the pod in this direction.
+	Reason_REASON_NOT_ISOLATED Reason = 2
+	// Belongs to a flow that the peer may answer.
+	Reason_REASON_REPLY Reason = 3
+	// Belongs to a known flow. Of counters alone.
+	Reason_REASON_ESTABLISHED Reason = 4
+	// An ICMP error about a known flow.
+	Reason_REASON_RELATED Reason = 5
+	// Sent by the node itself: probes and the like.
+	Reason_REASON_FROM_NODE Reason = 6
+	// Delivered to the node itself.
+	Reason_REASON_TO_NODE Reason = 7
+	// The pod reaches itself through its Service.
+	Reason_REASON_OWN_TRAFFIC Reason = 8
+	// ARP or IPv6 neighbour discovery.
+	Reason_REASON_NEIGHBOUR Reason = 9
+	// TCP without SYN, taken for the middle of an allowed connection.
+	Reason_REASON_MIDSTREAM Reason = 10
+	// To an address that the node translates; judged after translation, in
+	// a flow of its own.
+	Reason_REASON_DEFERRED Reason = 11
+	// DHCP or a multicast listener report.
+	Reason_REASON_CONFIGURATION Reason = 12
+	// The policy was not complete yet, and the agent runs with --unready=allow.
+	Reason_REASON_NOT_READY_OPEN Reason = 13
+	// The pod is isolated, and no rule allows it.
+	Reason_REASON_NO_RULE Reason = 32
+	// A rule denies it.
+	Reason_REASON_DENY_RULE Reason = 33
+	// The source address is not the pod's.
+	Reason_REASON_SPOOFED Reason = 34
+	// Encapsulated traffic from a pod to the node.
+	Reason_REASON_OVERLAY Reason = 35
+	// The headers make no sense.
+	Reason_REASON_MALFORMED Reason = 36
+	// A fragment that no first fragment vouches for.
+	Reason_REASON_FRAGMENT Reason = 37
+	// An EtherType that policy cannot speak of.
+	Reason_REASON_UNSUPPORTED Reason = 38
+	// The policy was not complete yet.
+	Reason_REASON_NOT_READY Reason = 39
+	// The node translates the destination, and weir has no hook behind that.
+	Reason_REASON_NO_HOOK Reason = 40
+	// An established flow that a policy change has cut.
+	Reason_REASON_REVOKED Reason = 41
+	// Neighbour discovery or ARP that claims what is not the pod's.
 	Reason_REASON_NEIGHBOUR_FORGED Reason = 42
-	Reason_REASON_LOOPBACK         Reason = 43
+	// 127.0.0.0/8 or ::1 on the wire.
+	Reason_REASON_LOOPBACK Reason = 43
 )
 
 // Enum value maps for Reason.
@@ -249,9 +287,12 @@ func (Reason) EnumDescriptor() ([]byte, []int) {
 	return file_weir_proto_rawDescGZIP(), []int{2}
 }
 
+// What a record of a flow tells. Up to 15 it was told by the programs, at the
+// packet; from 16 on by the agent, which walks the table of flows every 5 s.
 type FlowKind int32
 
 const (
+	// Not told. In a filter: refused.
 	FlowKind_FLOW_KIND_UNSPECIFIED FlowKind = 0
 	// The first packet of a flow, or of a denied tuple.
 	FlowKind_FLOW_KIND_NEW FlowKind = 1
@@ -259,21 +300,29 @@ const (
 	FlowKind_FLOW_KIND_REVOKED FlowKind = 2
 	// A policy change gave a live flow another rule or verdict.
 	FlowKind_FLOW_KIND_CHANGED FlowKind = 3
+	// A flow has ended: all its counters, and why it ended.
+	FlowKind_FLOW_KIND_CLOSED FlowKind = 16
+	// A flow goes on: its counters so far. Every 30 s in which it carried packets.
+	FlowKind_FLOW_KIND_ACTIVE FlowKind = 17
 )
 
 // Enum value maps for FlowKind.
 var (
 	FlowKind_name = map[int32]string{
-		0: "FLOW_KIND_UNSPECIFIED",
-		1: "FLOW_KIND_NEW",
-		2: "FLOW_KIND_REVOKED",
-		3: "FLOW_KIND_CHANGED",
+		0:  "FLOW_KIND_UNSPECIFIED",
+		1:  "FLOW_KIND_NEW",
+		2:  "FLOW_KIND_REVOKED",
+		3:  "FLOW_KIND_CHANGED",
+		16: "FLOW_KIND_CLOSED",
+		17: "FLOW_KIND_ACTIVE",
 	}
 	FlowKind_value = map[string]int32{
 		"FLOW_KIND_UNSPECIFIED": 0,
 		"FLOW_KIND_NEW":         1,
 		"FLOW_KIND_REVOKED":     2,
 		"FLOW_KIND_CHANGED":     3,
+		"FLOW_KIND_CLOSED":      16,
+		"FLOW_KIND_ACTIVE":      17,
 	}
 )
 
@@ -304,15 +353,85 @@ func (FlowKind) EnumDescriptor() ([]byte, []int) {
 	return file_weir_proto_rawDescGZIP(), []int{3}
 }
 
+// Why a flow ended.
+type EndReason int32
+
+const (
+	// It has not, or it never was more than a denial.
+	EndReason_END_REASON_UNSPECIFIED EndReason = 0
+	// Both sides sent a FIN.
+	EndReason_END_REASON_FIN EndReason = 1
+	// One side sent a RST.
+	EndReason_END_REASON_RST EndReason = 2
+	// Silent for as long as its protocol's limit.
+	EndReason_END_REASON_EXPIRED EndReason = 3
+	// A policy change cut it.
+	EndReason_END_REASON_REVOKED EndReason = 4
+	// The pod's interface went away, or to another pod.
+	EndReason_END_REASON_REMOVED EndReason = 5
+)
+
+// Enum value maps for EndReason.
+var (
+	EndReason_name = map[int32]string{
+		0: "END_REASON_UNSPECIFIED",
+		1: "END_REASON_FIN",
+		2: "END_REASON_RST",
+		3: "END_REASON_EXPIRED",
+		4: "END_REASON_REVOKED",
+		5: "END_REASON_REMOVED",
+	}
+	EndReason_value = map[string]int32{
+		"END_REASON_UNSPECIFIED": 0,
+		"END_REASON_FIN":         1,
+		"END_REASON_RST":         2,
+		"END_REASON_EXPIRED":     3,
+		"END_REASON_REVOKED":     4,
+		"END_REASON_REMOVED":     5,
+	}
+)
+
+func (x EndReason) Enum() *EndReason {
+	p := new(EndReason)
+	*p = x
+	return p
+}
+
+func (x EndReason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (EndReason) Descriptor() protoreflect.EnumDescriptor {
+	return file_weir_proto_enumTypes[4].Descriptor()
+}
+
+func (EndReason) Type() protoreflect.EnumType {
+	return &file_weir_proto_enumTypes[4]
+}
+
+func (x EndReason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use EndReason.Descriptor instead.
+func (EndReason) EnumDescriptor() ([]byte, []int) {
+	return file_weir_proto_rawDescGZIP(), []int{4}
+}
+
 // Who an address belonged to when the event arrived.
 type Identity int32
 
 const (
+	// Nobody: the packet has no address. In a filter: refused.
 	Identity_IDENTITY_UNSPECIFIED Identity = 0
-	Identity_IDENTITY_POD         Identity = 1
-	Identity_IDENTITY_NODE        Identity = 2
-	Identity_IDENTITY_SERVICE     Identity = 3
-	Identity_IDENTITY_WORLD       Identity = 4
+	// A pod that the agent knows, on whatever node.
+	Identity_IDENTITY_POD Identity = 1
+	// The node of the agent.
+	Identity_IDENTITY_NODE Identity = 2
+	// A Service: its cluster, external or load balancer address.
+	Identity_IDENTITY_SERVICE Identity = 3
+	// Anybody else; other nodes too.
+	Identity_IDENTITY_WORLD Identity = 4
 )
 
 // Enum value maps for Identity.
@@ -344,11 +463,11 @@ func (x Identity) String() string {
 }
 
 func (Identity) Descriptor() protoreflect.EnumDescriptor {
-	return file_weir_proto_enumTypes[4].Descriptor()
+	return file_weir_proto_enumTypes[5].Descriptor()
 }
 
 func (Identity) Type() protoreflect.EnumType {
-	return &file_weir_proto_enumTypes[4]
+	return &file_weir_proto_enumTypes[5]
 }
 
 func (x Identity) Number() protoreflect.EnumNumber {
@@ -357,13 +476,171 @@ func (x Identity) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Identity.Descriptor instead.
 func (Identity) EnumDescriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{4}
+	return file_weir_proto_rawDescGZIP(), []int{5}
 }
 
+// By what flows are put into groups.
+type SummaryKey int32
+
+const (
+	// Refused.
+	SummaryKey_SUMMARY_KEY_UNSPECIFIED SummaryKey = 0
+	// The source: a pod or Service by name, else the node, else the address.
+	SummaryKey_SUMMARY_KEY_SOURCE SummaryKey = 1
+	// The destination, in the same way.
+	SummaryKey_SUMMARY_KEY_DESTINATION SummaryKey = 2
+	// Protocol and port of the destination.
+	SummaryKey_SUMMARY_KEY_PORT SummaryKey = 3
+	// The verdict.
+	SummaryKey_SUMMARY_KEY_VERDICT SummaryKey = 4
+	// The deciding policy, else those that isolate.
+	SummaryKey_SUMMARY_KEY_POLICY SummaryKey = 5
+	// The deciding rule.
+	SummaryKey_SUMMARY_KEY_RULE SummaryKey = 6
+	// The reason.
+	SummaryKey_SUMMARY_KEY_REASON SummaryKey = 7
+	// Which policy decided: ingress or egress.
+	SummaryKey_SUMMARY_KEY_DIRECTION SummaryKey = 8
+	// The source's workload, else as SUMMARY_KEY_SOURCE.
+	SummaryKey_SUMMARY_KEY_SOURCE_WORKLOAD SummaryKey = 9
+	// The destination's workload, else as SUMMARY_KEY_DESTINATION.
+	SummaryKey_SUMMARY_KEY_DESTINATION_WORKLOAD SummaryKey = 10
+	// The source's namespace, else as SUMMARY_KEY_SOURCE.
+	SummaryKey_SUMMARY_KEY_SOURCE_NAMESPACE SummaryKey = 11
+	// The destination's namespace, else as SUMMARY_KEY_DESTINATION.
+	SummaryKey_SUMMARY_KEY_DESTINATION_NAMESPACE SummaryKey = 12
+)
+
+// Enum value maps for SummaryKey.
+var (
+	SummaryKey_name = map[int32]string{
+		0:  "SUMMARY_KEY_UNSPECIFIED",
+		1:  "SUMMARY_KEY_SOURCE",
+		2:  "SUMMARY_KEY_DESTINATION",
+		3:  "SUMMARY_KEY_PORT",
+		4:  "SUMMARY_KEY_VERDICT",
+		5:  "SUMMARY_KEY_POLICY",
+		6:  "SUMMARY_KEY_RULE",
+		7:  "SUMMARY_KEY_REASON",
+		8:  "SUMMARY_KEY_DIRECTION",
+		9:  "SUMMARY_KEY_SOURCE_WORKLOAD",
+		10: "SUMMARY_KEY_DESTINATION_WORKLOAD",
+		11: "SUMMARY_KEY_SOURCE_NAMESPACE",
+		12: "SUMMARY_KEY_DESTINATION_NAMESPACE",
+	}
+	SummaryKey_value = map[string]int32{
+		"SUMMARY_KEY_UNSPECIFIED":           0,
+		"SUMMARY_KEY_SOURCE":                1,
+		"SUMMARY_KEY_DESTINATION":           2,
+		"SUMMARY_KEY_PORT":                  3,
+		"SUMMARY_KEY_VERDICT":               4,
+		"SUMMARY_KEY_POLICY":                5,
+		"SUMMARY_KEY_RULE":                  6,
+		"SUMMARY_KEY_REASON":                7,
+		"SUMMARY_KEY_DIRECTION":             8,
+		"SUMMARY_KEY_SOURCE_WORKLOAD":       9,
+		"SUMMARY_KEY_DESTINATION_WORKLOAD":  10,
+		"SUMMARY_KEY_SOURCE_NAMESPACE":      11,
+		"SUMMARY_KEY_DESTINATION_NAMESPACE": 12,
+	}
+)
+
+func (x SummaryKey) Enum() *SummaryKey {
+	p := new(SummaryKey)
+	*p = x
+	return p
+}
+
+func (x SummaryKey) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SummaryKey) Descriptor() protoreflect.EnumDescriptor {
+	return file_weir_proto_enumTypes[6].Descriptor()
+}
+
+func (SummaryKey) Type() protoreflect.EnumType {
+	return &file_weir_proto_enumTypes[6]
+}
+
+func (x SummaryKey) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SummaryKey.Descriptor instead.
+func (SummaryKey) EnumDescriptor() ([]byte, []int) {
+	return file_weir_proto_rawDescGZIP(), []int{6}
+}
+
+// What groups come first.
+type SummaryOrder int32
+
+const (
+	// Those with the most flows and denials.
+	SummaryOrder_SUMMARY_ORDER_UNSPECIFIED SummaryOrder = 0
+	// Those with the most packets.
+	SummaryOrder_SUMMARY_ORDER_PACKETS SummaryOrder = 1
+	// Those with the most bytes.
+	SummaryOrder_SUMMARY_ORDER_BYTES SummaryOrder = 2
+	// Those with the most denials.
+	SummaryOrder_SUMMARY_ORDER_DENIALS SummaryOrder = 3
+	// Those with the newest record.
+	SummaryOrder_SUMMARY_ORDER_NEWEST SummaryOrder = 4
+)
+
+// Enum value maps for SummaryOrder.
+var (
+	SummaryOrder_name = map[int32]string{
+		0: "SUMMARY_ORDER_UNSPECIFIED",
+		1: "SUMMARY_ORDER_PACKETS",
+		2: "SUMMARY_ORDER_BYTES",
+		3: "SUMMARY_ORDER_DENIALS",
+		4: "SUMMARY_ORDER_NEWEST",
+	}
+	SummaryOrder_value = map[string]int32{
+		"SUMMARY_ORDER_UNSPECIFIED": 0,
+		"SUMMARY_ORDER_PACKETS":     1,
+		"SUMMARY_ORDER_BYTES":       2,
+		"SUMMARY_ORDER_DENIALS":     3,
+		"SUMMARY_ORDER_NEWEST":      4,
+	}
+)
+
+func (x SummaryOrder) Enum() *SummaryOrder {
+	p := new(SummaryOrder)
+	*p = x
+	return p
+}
+
+func (x SummaryOrder) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SummaryOrder) Descriptor() protoreflect.EnumDescriptor {
+	return file_weir_proto_enumTypes[7].Descriptor()
+}
+
+func (SummaryOrder) Type() protoreflect.EnumType {
+	return &file_weir_proto_enumTypes[7]
+}
+
+func (x SummaryOrder) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SummaryOrder.Descriptor instead.
+func (SummaryOrder) EnumDescriptor() ([]byte, []int) {
+	return file_weir_proto_rawDescGZIP(), []int{7}
+}
+
+// The controller of a pod.
 type Workload struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// E.g. "Deployment". A ReplicaSet whose name ends in the pod's
+	// pod-template-hash is told as the Deployment.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Its name, in the pod's namespace.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -415,15 +692,20 @@ func (x *Workload) GetName() string {
 // One end of a flow.
 type Peer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Ip    string                 `protobuf:"bytes,1,opt,name=ip,proto3" json:"ip,omitempty"`
+	// Empty: the packet has no address.
+	Ip string `protobuf:"bytes,1,opt,name=ip,proto3" json:"ip,omitempty"`
 	// 0 for protocols without ports.
-	Port     uint32   `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	Port uint32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	// Whose the address was.
 	Identity Identity `protobuf:"varint,3,opt,name=identity,proto3,enum=weir.v1.Identity" json:"identity,omitempty"`
 	// Of a pod or a service.
-	Namespace     string            `protobuf:"bytes,4,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Name          string            `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
-	Labels        map[string]string `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Workload      *Workload         `protobuf:"bytes,7,opt,name=workload,proto3" json:"workload,omitempty"`
+	Namespace string `protobuf:"bytes,4,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Of a pod or a service.
+	Name string `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	// Of a pod.
+	Labels map[string]string `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Of a pod that has a controller.
+	Workload      *Workload `protobuf:"bytes,7,opt,name=workload,proto3" json:"workload,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -507,10 +789,13 @@ func (x *Peer) GetWorkload() *Workload {
 	return nil
 }
 
+// Names a NetworkPolicy.
 type PolicyRef struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its namespace.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Its name.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -559,10 +844,13 @@ func (x *PolicyRef) GetName() string {
 	return ""
 }
 
+// Names a rule of a policy.
 type RuleRef struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Policy    *PolicyRef             `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
-	Direction Direction              `protobuf:"varint,2,opt,name=direction,proto3,enum=weir.v1.Direction" json:"direction,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The policy.
+	Policy *PolicyRef `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	// Its list: ingress or egress.
+	Direction Direction `protobuf:"varint,2,opt,name=direction,proto3,enum=weir.v1.Direction" json:"direction,omitempty"`
 	// Index in the object's list of this direction.
 	Index         uint32 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -623,7 +911,8 @@ func (x *RuleRef) GetIndex() uint32 {
 // The rule that came closest to allowing what was denied.
 type NearestMiss struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Rule  *RuleRef               `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	// The rule.
+	Rule *RuleRef `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
 	// E.g. "port 443 is not 5432".
 	Why           string `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -674,42 +963,75 @@ func (x *NearestMiss) GetWhy() string {
 	return ""
 }
 
+// A record of a flow. One flow has several: the first with its first packet, one
+// every 30 s, one at its end; all with the same id.
 type Flow struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Time    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
-	Node    string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
-	Kind    FlowKind               `protobuf:"varint,3,opt,name=kind,proto3,enum=weir.v1.FlowKind" json:"kind,omitempty"`
-	Verdict Verdict                `protobuf:"varint,4,opt,name=verdict,proto3,enum=weir.v1.Verdict" json:"verdict,omitempty"`
-	Reason  Reason                 `protobuf:"varint,5,opt,name=reason,proto3,enum=weir.v1.Reason" json:"reason,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When this record was made: with the packet, or by the walk over the table.
+	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	// The node of the agent that tells this.
+	Node string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	// What this record tells.
+	Kind FlowKind `protobuf:"varint,3,opt,name=kind,proto3,enum=weir.v1.FlowKind" json:"kind,omitempty"`
+	// What became of the packet; of a closed or active flow, what became of it.
+	Verdict Verdict `protobuf:"varint,4,opt,name=verdict,proto3,enum=weir.v1.Verdict" json:"verdict,omitempty"`
+	// Why.
+	Reason Reason `protobuf:"varint,5,opt,name=reason,proto3,enum=weir.v1.Reason" json:"reason,omitempty"`
 	// Which policy decided: egress at the source, ingress at the destination.
 	Direction Direction `protobuf:"varint,6,opt,name=direction,proto3,enum=weir.v1.Direction" json:"direction,omitempty"`
 	// IANA protocol number.
 	Protocol uint32 `protobuf:"varint,7,opt,name=protocol,proto3" json:"protocol,omitempty"`
-	// Source sent the first packet of the flow.
-	Source      *Peer `protobuf:"bytes,8,opt,name=source,proto3" json:"source,omitempty"`
+	// Sent the first packet of the flow.
+	Source *Peer `protobuf:"bytes,8,opt,name=source,proto3" json:"source,omitempty"`
+	// The other end; of a flow to a Service the backend, behind translation.
 	Destination *Peer `protobuf:"bytes,9,opt,name=destination,proto3" json:"destination,omitempty"`
 	// The rule that decided, where one did.
 	Rule *RuleRef `protobuf:"bytes,10,opt,name=rule,proto3" json:"rule,omitempty"`
 	// The policies that isolate the pod, where no rule matched.
-	Isolating   []*PolicyRef `protobuf:"bytes,11,rep,name=isolating,proto3" json:"isolating,omitempty"`
+	Isolating []*PolicyRef `protobuf:"bytes,11,rep,name=isolating,proto3" json:"isolating,omitempty"`
+	// The rule that came closest, where none matched.
 	NearestMiss *NearestMiss `protobuf:"bytes,12,opt,name=nearest_miss,json=nearestMiss,proto3" json:"nearest_miss,omitempty"`
-	// TCP flags of the packet that this event is about, as in the header.
-	TcpFlags  uint32 `protobuf:"varint,13,opt,name=tcp_flags,json=tcpFlags,proto3" json:"tcp_flags,omitempty"`
-	IcmpType  uint32 `protobuf:"varint,14,opt,name=icmp_type,json=icmpType,proto3" json:"icmp_type,omitempty"`
-	IcmpCode  uint32 `protobuf:"varint,15,opt,name=icmp_code,json=icmpCode,proto3" json:"icmp_code,omitempty"`
+	// TCP flags of the packet that this record is about, as in the header; of a
+	// closed or active flow, those of all its packets, or-ed.
+	TcpFlags uint32 `protobuf:"varint,13,opt,name=tcp_flags,json=tcpFlags,proto3" json:"tcp_flags,omitempty"`
+	// ICMP type of that packet.
+	IcmpType uint32 `protobuf:"varint,14,opt,name=icmp_type,json=icmpType,proto3" json:"icmp_type,omitempty"`
+	// ICMP code of that packet.
+	IcmpCode uint32 `protobuf:"varint,15,opt,name=icmp_code,json=icmpCode,proto3" json:"icmp_code,omitempty"`
+	// EtherType of that packet; of a closed or active flow, by its addresses.
 	EtherType uint32 `protobuf:"varint,16,opt,name=ether_type,json=etherType,proto3" json:"ether_type,omitempty"`
-	// Length of that packet from layer 3 up, in bytes.
+	// Length of that packet from layer 3 up, in bytes; 0 in a closed or active
+	// flow.
 	Length uint32 `protobuf:"varint,17,opt,name=length,proto3" json:"length,omitempty"`
 	// Denials of this tuple that were not told one by one since the last event.
 	Repeats uint32 `protobuf:"varint,18,opt,name=repeats,proto3" json:"repeats,omitempty"`
 	// The packet was sent by the side that did not begin the flow.
 	Reply bool `protobuf:"varint,19,opt,name=reply,proto3" json:"reply,omitempty"`
-	// Address before translation, where the flow went to a Service.
+	// The Service and its address before translation, where the flow went to one.
+	// Its answers are not seen behind translation: they are counted in the flow to
+	// the Service's address, which has the reason REASON_DEFERRED.
 	Service *Peer `protobuf:"bytes,20,opt,name=service,proto3" json:"service,omitempty"`
 	// Position in the agent's store; grows by one per flow of one agent run.
 	Sequence uint64 `protobuf:"varint,21,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// Host interface of the pod whose policy decided.
-	Interface     string `protobuf:"bytes,22,opt,name=interface,proto3" json:"interface,omitempty"`
+	Interface string `protobuf:"bytes,22,opt,name=interface,proto3" json:"interface,omitempty"`
+	// The same in all records of one flow of one run of an agent; 0: a denial,
+	// which makes no flow.
+	Id uint64 `protobuf:"fixed64,23,opt,name=id,proto3" json:"id,omitempty"`
+	// When the first packet came. Exact to a tick of the kernel (1 to 10 ms) in a
+	// closed or active flow.
+	Start *timestamppb.Timestamp `protobuf:"bytes,24,opt,name=start,proto3" json:"start,omitempty"`
+	// From the first packet to the last one, to a tick. Closed and active flows.
+	Duration *durationpb.Duration `protobuf:"bytes,25,opt,name=duration,proto3" json:"duration,omitempty"`
+	// What the source sent since the flow began. Closed and active flows.
+	Sent *Traffic `protobuf:"bytes,26,opt,name=sent,proto3" json:"sent,omitempty"`
+	// What the destination sent. Closed and active flows.
+	Answered *Traffic `protobuf:"bytes,27,opt,name=answered,proto3" json:"answered,omitempty"`
+	// Why it ended. Closed flows.
+	EndReason EndReason `protobuf:"varint,28,opt,name=end_reason,json=endReason,proto3,enum=weir.v1.EndReason" json:"end_reason,omitempty"`
+	// This event stands for so many: while a ring of events fills up, only one in
+	// so many is told. 0 and 1: it stands for itself.
+	Sample        uint32 `protobuf:"varint,29,opt,name=sample,proto3" json:"sample,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -898,29 +1220,175 @@ func (x *Flow) GetInterface() string {
 	return ""
 }
 
-// Fields that are set must all match; a list matches if any of its values does.
-// The address of a Service before translation counts as a destination.
+func (x *Flow) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Flow) GetStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *Flow) GetDuration() *durationpb.Duration {
+	if x != nil {
+		return x.Duration
+	}
+	return nil
+}
+
+func (x *Flow) GetSent() *Traffic {
+	if x != nil {
+		return x.Sent
+	}
+	return nil
+}
+
+func (x *Flow) GetAnswered() *Traffic {
+	if x != nil {
+		return x.Answered
+	}
+	return nil
+}
+
+func (x *Flow) GetEndReason() EndReason {
+	if x != nil {
+		return x.EndReason
+	}
+	return EndReason_END_REASON_UNSPECIFIED
+}
+
+func (x *Flow) GetSample() uint32 {
+	if x != nil {
+		return x.Sample
+	}
+	return 0
+}
+
+// What one side of a flow sent. Where two CPUs carried packets of one flow and
+// direction at one instant, an increment may be lost.
+type Traffic struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Packets; GSO counted as segments.
+	Packets uint64 `protobuf:"varint,1,opt,name=packets,proto3" json:"packets,omitempty"`
+	// Bytes from layer 3 up.
+	Bytes uint64 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// TCP flags of all packets, or-ed.
+	TcpFlags      uint32 `protobuf:"varint,3,opt,name=tcp_flags,json=tcpFlags,proto3" json:"tcp_flags,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Traffic) Reset() {
+	*x = Traffic{}
+	mi := &file_weir_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Traffic) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Traffic) ProtoMessage() {}
+
+func (x *Traffic) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Traffic.ProtoReflect.Descriptor instead.
+func (*Traffic) Descriptor() ([]byte, []int) {
+	return file_weir_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Traffic) GetPackets() uint64 {
+	if x != nil {
+		return x.Packets
+	}
+	return 0
+}
+
+func (x *Traffic) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Traffic) GetTcpFlags() uint32 {
+	if x != nil {
+		return x.TcpFlags
+	}
+	return 0
+}
+
+// What flows to tell. Fields that are set must all match; a list matches if any
+// of its values does. A field that the agent does not know, and a value that
+// cannot match, is INVALID_ARGUMENT and names the field.
 type FlowFilter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "namespace/name" or "name", as source or destination.
-	Pods       []string `protobuf:"bytes,1,rep,name=pods,proto3" json:"pods,omitempty"`
+	// "namespace/name" or "name" of a pod, as source or destination.
+	Pods []string `protobuf:"bytes,1,rep,name=pods,proto3" json:"pods,omitempty"`
+	// Of a pod or a Service, as source or destination.
 	Namespaces []string `protobuf:"bytes,2,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
-	// Address or CIDR, as source or destination.
+	// Address or CIDR, as source or destination, the address of a Service before
+	// translation included.
 	Ips []string `protobuf:"bytes,3,rep,name=ips,proto3" json:"ips,omitempty"`
-	// As source or destination port.
+	// As source or destination port, the port of a Service included.
 	Ports []uint32 `protobuf:"varint,4,rep,packed,name=ports,proto3" json:"ports,omitempty"`
-	// IANA protocol numbers.
-	Protocols []uint32  `protobuf:"varint,5,rep,packed,name=protocols,proto3" json:"protocols,omitempty"`
-	Verdicts  []Verdict `protobuf:"varint,6,rep,packed,name=verdicts,proto3,enum=weir.v1.Verdict" json:"verdicts,omitempty"`
+	// IANA protocol numbers; 0: packets that are not IP.
+	Protocols []uint32 `protobuf:"varint,5,rep,packed,name=protocols,proto3" json:"protocols,omitempty"`
+	// What became of it.
+	Verdicts []Verdict `protobuf:"varint,6,rep,packed,name=verdicts,proto3,enum=weir.v1.Verdict" json:"verdicts,omitempty"`
 	// "namespace/name" or "name" of the deciding or isolating policies.
-	Policies      []string `protobuf:"bytes,7,rep,name=policies,proto3" json:"policies,omitempty"`
+	Policies []string `protobuf:"bytes,7,rep,name=policies,proto3" json:"policies,omitempty"`
+	// Who sent the first packet.
+	Source *PeerFilter `protobuf:"bytes,8,opt,name=source,proto3" json:"source,omitempty"`
+	// Where to; the Service before translation and the backend behind it are both
+	// asked, each as a whole.
+	Destination *PeerFilter `protobuf:"bytes,9,opt,name=destination,proto3" json:"destination,omitempty"`
+	// Source or destination, as a whole: a namespace and a label must both match
+	// at the same end.
+	Either *PeerFilter `protobuf:"bytes,10,opt,name=either,proto3" json:"either,omitempty"`
+	// Why.
+	Reasons []Reason `protobuf:"varint,11,rep,packed,name=reasons,proto3,enum=weir.v1.Reason" json:"reasons,omitempty"`
+	// Of TCP.
+	TcpFlags []*TcpFlagFilter `protobuf:"bytes,12,rep,name=tcp_flags,json=tcpFlags,proto3" json:"tcp_flags,omitempty"`
+	// Which policy decided: egress at the source, ingress at the destination.
+	Directions []Direction `protobuf:"varint,13,rep,packed,name=directions,proto3,enum=weir.v1.Direction" json:"directions,omitempty"`
+	// Absent: both.
+	Reply *bool `protobuf:"varint,14,opt,name=reply,proto3,oneof" json:"reply,omitempty"`
+	// The deciding rule.
+	Rules []*RuleFilter `protobuf:"bytes,15,rep,name=rules,proto3" json:"rules,omitempty"`
+	// What the record tells.
+	Kinds []FlowKind `protobuf:"varint,16,rep,packed,name=kinds,proto3,enum=weir.v1.FlowKind" json:"kinds,omitempty"`
+	// Of the agent that tells it.
+	Nodes []string `protobuf:"bytes,17,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// All records of these flows.
+	Ids []uint64 `protobuf:"fixed64,18,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	// Why it ended.
+	EndReasons []EndReason `protobuf:"varint,19,rep,packed,name=end_reasons,json=endReasons,proto3,enum=weir.v1.EndReason" json:"end_reasons,omitempty"`
+	// Host interface of the pod whose policy decided.
+	Interfaces    []string `protobuf:"bytes,20,rep,name=interfaces,proto3" json:"interfaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FlowFilter) Reset() {
 	*x = FlowFilter{}
-	mi := &file_weir_proto_msgTypes[6]
+	mi := &file_weir_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -932,7 +1400,7 @@ func (x *FlowFilter) String() string {
 func (*FlowFilter) ProtoMessage() {}
 
 func (x *FlowFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[6]
+	mi := &file_weir_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -945,7 +1413,7 @@ func (x *FlowFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowFilter.ProtoReflect.Descriptor instead.
 func (*FlowFilter) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{6}
+	return file_weir_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *FlowFilter) GetPods() []string {
@@ -997,10 +1465,335 @@ func (x *FlowFilter) GetPolicies() []string {
 	return nil
 }
 
+func (x *FlowFilter) GetSource() *PeerFilter {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *FlowFilter) GetDestination() *PeerFilter {
+	if x != nil {
+		return x.Destination
+	}
+	return nil
+}
+
+func (x *FlowFilter) GetEither() *PeerFilter {
+	if x != nil {
+		return x.Either
+	}
+	return nil
+}
+
+func (x *FlowFilter) GetReasons() []Reason {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+func (x *FlowFilter) GetTcpFlags() []*TcpFlagFilter {
+	if x != nil {
+		return x.TcpFlags
+	}
+	return nil
+}
+
+func (x *FlowFilter) GetDirections() []Direction {
+	if x != nil {
+		return x.Directions
+	}
+	return nil
+}
+
+func (x *FlowFilter) GetReply() bool {
+	if x != nil && x.Reply != nil {
+		return *x.Reply
+	}
+	return false
+}
+
+func (x *FlowFilter) GetRules() []*RuleFilter {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *FlowFilter) GetKinds() []FlowKind {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
+}
+
+func (x *FlowFilter) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *FlowFilter) GetIds() []uint64 {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+func (x *FlowFilter) GetEndReasons() []EndReason {
+	if x != nil {
+		return x.EndReasons
+	}
+	return nil
+}
+
+func (x *FlowFilter) GetInterfaces() []string {
+	if x != nil {
+		return x.Interfaces
+	}
+	return nil
+}
+
+// One end of a flow. Fields that are set must all match; a list matches if any
+// of its values does.
+type PeerFilter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "namespace/name" or "name" of a pod.
+	Pods []string `protobuf:"bytes,1,rep,name=pods,proto3" json:"pods,omitempty"`
+	// Of a pod or a Service.
+	Namespaces []string `protobuf:"bytes,2,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	// Selectors of pods as kubectl takes them, e.g. "app=web,tier in (a, b)".
+	Labels []string `protobuf:"bytes,3,rep,name=labels,proto3" json:"labels,omitempty"`
+	// Address or CIDR.
+	Ips []string `protobuf:"bytes,4,rep,name=ips,proto3" json:"ips,omitempty"`
+	// Ports.
+	Ports []uint32 `protobuf:"varint,5,rep,packed,name=ports,proto3" json:"ports,omitempty"`
+	// "namespace/name" or "name" of a Service.
+	Services []string `protobuf:"bytes,6,rep,name=services,proto3" json:"services,omitempty"`
+	// The controller of a pod: "name", "namespace/name" or
+	// "namespace/kind/name"; the kind without regard to case.
+	Workloads []string `protobuf:"bytes,7,rep,name=workloads,proto3" json:"workloads,omitempty"`
+	// Whose address it is.
+	Identities    []Identity `protobuf:"varint,8,rep,packed,name=identities,proto3,enum=weir.v1.Identity" json:"identities,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeerFilter) Reset() {
+	*x = PeerFilter{}
+	mi := &file_weir_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeerFilter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeerFilter) ProtoMessage() {}
+
+func (x *PeerFilter) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeerFilter.ProtoReflect.Descriptor instead.
+func (*PeerFilter) Descriptor() ([]byte, []int) {
+	return file_weir_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PeerFilter) GetPods() []string {
+	if x != nil {
+		return x.Pods
+	}
+	return nil
+}
+
+func (x *PeerFilter) GetNamespaces() []string {
+	if x != nil {
+		return x.Namespaces
+	}
+	return nil
+}
+
+func (x *PeerFilter) GetLabels() []string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *PeerFilter) GetIps() []string {
+	if x != nil {
+		return x.Ips
+	}
+	return nil
+}
+
+func (x *PeerFilter) GetPorts() []uint32 {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+func (x *PeerFilter) GetServices() []string {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+func (x *PeerFilter) GetWorkloads() []string {
+	if x != nil {
+		return x.Workloads
+	}
+	return nil
+}
+
+func (x *PeerFilter) GetIdentities() []Identity {
+	if x != nil {
+		return x.Identities
+	}
+	return nil
+}
+
+// TCP flags, as in the header: FIN 1, SYN 2, RST 4, PSH 8, ACK 16, URG 32, ECE
+// 64, CWR 128.
+type TcpFlagFilter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All of these are set.
+	Set uint32 `protobuf:"varint,1,opt,name=set,proto3" json:"set,omitempty"`
+	// None of these is set.
+	Unset         uint32 `protobuf:"varint,2,opt,name=unset,proto3" json:"unset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TcpFlagFilter) Reset() {
+	*x = TcpFlagFilter{}
+	mi := &file_weir_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TcpFlagFilter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TcpFlagFilter) ProtoMessage() {}
+
+func (x *TcpFlagFilter) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TcpFlagFilter.ProtoReflect.Descriptor instead.
+func (*TcpFlagFilter) Descriptor() ([]byte, []int) {
+	return file_weir_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *TcpFlagFilter) GetSet() uint32 {
+	if x != nil {
+		return x.Set
+	}
+	return 0
+}
+
+func (x *TcpFlagFilter) GetUnset() uint32 {
+	if x != nil {
+		return x.Unset
+	}
+	return 0
+}
+
+// Rules of a policy.
+type RuleFilter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "namespace/name" or "name".
+	Policy string `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	// Unspecified: both.
+	Direction Direction `protobuf:"varint,2,opt,name=direction,proto3,enum=weir.v1.Direction" json:"direction,omitempty"`
+	// Index in the policy's list of a direction. Absent: all.
+	Index         *uint32 `protobuf:"varint,3,opt,name=index,proto3,oneof" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RuleFilter) Reset() {
+	*x = RuleFilter{}
+	mi := &file_weir_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RuleFilter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RuleFilter) ProtoMessage() {}
+
+func (x *RuleFilter) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RuleFilter.ProtoReflect.Descriptor instead.
+func (*RuleFilter) Descriptor() ([]byte, []int) {
+	return file_weir_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RuleFilter) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *RuleFilter) GetDirection() Direction {
+	if x != nil {
+		return x.Direction
+	}
+	return Direction_DIRECTION_UNSPECIFIED
+}
+
+func (x *RuleFilter) GetIndex() uint32 {
+	if x != nil && x.Index != nil {
+		return *x.Index
+	}
+	return 0
+}
+
+// What to stream.
 type WatchRequest struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Filter *FlowFilter            `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
-	Follow bool                   `protobuf:"varint,2,opt,name=follow,proto3" json:"follow,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A flow must pass it; absent: all do.
+	Filter *FlowFilter `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Go on with the flows that come, once those kept are told.
+	Follow bool `protobuf:"varint,2,opt,name=follow,proto3" json:"follow,omitempty"`
 	// At most this many of the kept flows, the newest; 0: all of them, unless
 	// follow is set and since is not: then none.
 	Last uint32 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
@@ -1009,14 +1802,23 @@ type WatchRequest struct {
 	// Flows after this sequence of the agent run named run_id, in place of last.
 	// Another run than the agent's: as if both were not set.
 	AfterSequence uint64 `protobuf:"varint,5,opt,name=after_sequence,json=afterSequence,proto3" json:"after_sequence,omitempty"`
-	RunId         string `protobuf:"bytes,6,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// The run that after_sequence belongs to.
+	RunId string `protobuf:"bytes,6,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// A flow must pass one of them; none: all do.
+	Include []*FlowFilter `protobuf:"bytes,7,rep,name=include,proto3" json:"include,omitempty"`
+	// A flow must pass none of them.
+	Exclude []*FlowFilter `protobuf:"bytes,8,rep,name=exclude,proto3" json:"exclude,omitempty"`
+	// Not at or after. With follow the stream ends a second past that time.
+	Until *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=until,proto3" json:"until,omitempty"`
+	// The stream ends after so many flows, the oldest; 0: no bound.
+	Limit         uint32 `protobuf:"varint,10,opt,name=limit,proto3" json:"limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_weir_proto_msgTypes[7]
+	mi := &file_weir_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1830,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[7]
+	mi := &file_weir_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1843,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{7}
+	return file_weir_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WatchRequest) GetFilter() *FlowFilter {
@@ -1086,9 +1888,39 @@ func (x *WatchRequest) GetRunId() string {
 	return ""
 }
 
+func (x *WatchRequest) GetInclude() []*FlowFilter {
+	if x != nil {
+		return x.Include
+	}
+	return nil
+}
+
+func (x *WatchRequest) GetExclude() []*FlowFilter {
+	if x != nil {
+		return x.Exclude
+	}
+	return nil
+}
+
+func (x *WatchRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *WatchRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// Some flows, and how far the reader has come.
 type WatchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Flows []*Flow                `protobuf:"bytes,1,rep,name=flows,proto3" json:"flows,omitempty"`
+	// In the order of the store.
+	Flows []*Flow `protobuf:"bytes,1,rep,name=flows,proto3" json:"flows,omitempty"`
 	// Told when it changes, and on the first response.
 	Loss *Loss `protobuf:"bytes,2,opt,name=loss,proto3" json:"loss,omitempty"`
 	// Identifies one run of an agent; sequences of another run do not compare.
@@ -1103,7 +1935,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_weir_proto_msgTypes[8]
+	mi := &file_weir_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1947,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[8]
+	mi := &file_weir_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1960,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{8}
+	return file_weir_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WatchResponse) GetFlows() []*Flow {
@@ -1173,7 +2005,7 @@ type Loss struct {
 
 func (x *Loss) Reset() {
 	*x = Loss{}
-	mi := &file_weir_proto_msgTypes[9]
+	mi := &file_weir_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1185,7 +2017,7 @@ func (x *Loss) String() string {
 func (*Loss) ProtoMessage() {}
 
 func (x *Loss) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[9]
+	mi := &file_weir_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1198,7 +2030,7 @@ func (x *Loss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Loss.ProtoReflect.Descriptor instead.
 func (*Loss) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{9}
+	return file_weir_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Loss) GetKernel() uint64 {
@@ -1215,20 +2047,30 @@ func (x *Loss) GetReader() uint64 {
 	return 0
 }
 
+// A page of kept flows.
 type ListRequest struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Filter *FlowFilter            `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
-	Since  *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A flow must pass it; absent: all do.
+	Filter *FlowFilter `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Not before.
+	Since *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
 	// Default 1000, at most 10000.
-	PageSize      uint32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageSize uint32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; the other fields must be the same.
+	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// A flow must pass one of them; none: all do.
+	Include []*FlowFilter `protobuf:"bytes,5,rep,name=include,proto3" json:"include,omitempty"`
+	// A flow must pass none of them.
+	Exclude []*FlowFilter `protobuf:"bytes,6,rep,name=exclude,proto3" json:"exclude,omitempty"`
+	// Not at or after.
+	Until         *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=until,proto3" json:"until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_weir_proto_msgTypes[10]
+	mi := &file_weir_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +2082,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[10]
+	mi := &file_weir_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +2095,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{10}
+	return file_weir_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListRequest) GetFilter() *FlowFilter {
@@ -1284,9 +2126,32 @@ func (x *ListRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListRequest) GetInclude() []*FlowFilter {
+	if x != nil {
+		return x.Include
+	}
+	return nil
+}
+
+func (x *ListRequest) GetExclude() []*FlowFilter {
+	if x != nil {
+		return x.Exclude
+	}
+	return nil
+}
+
+func (x *ListRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+// A page.
 type ListResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Flows []*Flow                `protobuf:"bytes,1,rep,name=flows,proto3" json:"flows,omitempty"`
+	// Oldest first.
+	Flows []*Flow `protobuf:"bytes,1,rep,name=flows,proto3" json:"flows,omitempty"`
 	// Empty on the last page. The listing ends at what was the newest flow when
 	// its first page was asked for.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -1299,7 +2164,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_weir_proto_msgTypes[11]
+	mi := &file_weir_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1311,7 +2176,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[11]
+	mi := &file_weir_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1324,7 +2189,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{11}
+	return file_weir_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListResponse) GetFlows() []*Flow {
@@ -1348,16 +2213,443 @@ func (x *ListResponse) GetMissed() uint64 {
 	return 0
 }
 
+// What to count.
+type SummarizeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Groups have one value of each; none: all flows are one group.
+	By []SummaryKey `protobuf:"varint,1,rep,packed,name=by,proto3,enum=weir.v1.SummaryKey" json:"by,omitempty"`
+	// A flow must pass it; absent: all do.
+	Filter *FlowFilter `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	// A flow must pass one of them; none: all do.
+	Include []*FlowFilter `protobuf:"bytes,3,rep,name=include,proto3" json:"include,omitempty"`
+	// A flow must pass none of them.
+	Exclude []*FlowFilter `protobuf:"bytes,4,rep,name=exclude,proto3" json:"exclude,omitempty"`
+	// Not before.
+	Since *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
+	// Not at or after.
+	Until *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"`
+	// At most so many groups; default 100, at most 10000.
+	Top uint32 `protobuf:"varint,7,opt,name=top,proto3" json:"top,omitempty"`
+	// Which groups come first.
+	Order         SummaryOrder `protobuf:"varint,8,opt,name=order,proto3,enum=weir.v1.SummaryOrder" json:"order,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SummarizeRequest) Reset() {
+	*x = SummarizeRequest{}
+	mi := &file_weir_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SummarizeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SummarizeRequest) ProtoMessage() {}
+
+func (x *SummarizeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SummarizeRequest.ProtoReflect.Descriptor instead.
+func (*SummarizeRequest) Descriptor() ([]byte, []int) {
+	return file_weir_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SummarizeRequest) GetBy() []SummaryKey {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
+func (x *SummarizeRequest) GetFilter() *FlowFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *SummarizeRequest) GetInclude() []*FlowFilter {
+	if x != nil {
+		return x.Include
+	}
+	return nil
+}
+
+func (x *SummarizeRequest) GetExclude() []*FlowFilter {
+	if x != nil {
+		return x.Exclude
+	}
+	return nil
+}
+
+func (x *SummarizeRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *SummarizeRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *SummarizeRequest) GetTop() uint32 {
+	if x != nil {
+		return x.Top
+	}
+	return 0
+}
+
+func (x *SummarizeRequest) GetOrder() SummaryOrder {
+	if x != nil {
+		return x.Order
+	}
+	return SummaryOrder_SUMMARY_ORDER_UNSPECIFIED
+}
+
+// Groups of kept flows.
+type SummarizeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order asked for; groups that are equal in it by their text.
+	Groups []*SummaryGroup `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	// All groups together, those beyond top too.
+	Total *SummaryCounts `protobuf:"bytes,2,opt,name=total,proto3" json:"total,omitempty"`
+	// How many groups there are.
+	GroupCount uint32 `protobuf:"varint,3,opt,name=group_count,json=groupCount,proto3" json:"group_count,omitempty"`
+	// Time of the oldest flow that is kept: what came before is not counted.
+	Oldest *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=oldest,proto3" json:"oldest,omitempty"`
+	// Flows that were overwritten while they were being counted.
+	Missed        uint64 `protobuf:"varint,5,opt,name=missed,proto3" json:"missed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SummarizeResponse) Reset() {
+	*x = SummarizeResponse{}
+	mi := &file_weir_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SummarizeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SummarizeResponse) ProtoMessage() {}
+
+func (x *SummarizeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SummarizeResponse.ProtoReflect.Descriptor instead.
+func (*SummarizeResponse) Descriptor() ([]byte, []int) {
+	return file_weir_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *SummarizeResponse) GetGroups() []*SummaryGroup {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *SummarizeResponse) GetTotal() *SummaryCounts {
+	if x != nil {
+		return x.Total
+	}
+	return nil
+}
+
+func (x *SummarizeResponse) GetGroupCount() uint32 {
+	if x != nil {
+		return x.GroupCount
+	}
+	return 0
+}
+
+func (x *SummarizeResponse) GetOldest() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Oldest
+	}
+	return nil
+}
+
+func (x *SummarizeResponse) GetMissed() uint64 {
+	if x != nil {
+		return x.Missed
+	}
+	return 0
+}
+
+// Flows with the same values of the keys asked for. Fields of other keys are
+// absent.
+type SummaryGroup struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SUMMARY_KEY_SOURCE: without a port; an address only where there is no name.
+	// SUMMARY_KEY_SOURCE_WORKLOAD: namespace and workload.
+	// SUMMARY_KEY_SOURCE_NAMESPACE: the namespace alone.
+	Source *Peer `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// The destination, in the same way.
+	Destination *Peer `protobuf:"bytes,2,opt,name=destination,proto3" json:"destination,omitempty"`
+	// SUMMARY_KEY_PORT.
+	Protocol uint32 `protobuf:"varint,3,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// SUMMARY_KEY_PORT; 0 for protocols without ports.
+	Port uint32 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
+	// SUMMARY_KEY_VERDICT.
+	Verdict Verdict `protobuf:"varint,5,opt,name=verdict,proto3,enum=weir.v1.Verdict" json:"verdict,omitempty"`
+	// SUMMARY_KEY_POLICY: the deciding one, or all that isolate.
+	Policies []*PolicyRef `protobuf:"bytes,6,rep,name=policies,proto3" json:"policies,omitempty"`
+	// SUMMARY_KEY_RULE; absent: none decided.
+	Rule *RuleRef `protobuf:"bytes,7,opt,name=rule,proto3" json:"rule,omitempty"`
+	// SUMMARY_KEY_REASON.
+	Reason Reason `protobuf:"varint,8,opt,name=reason,proto3,enum=weir.v1.Reason" json:"reason,omitempty"`
+	// SUMMARY_KEY_DIRECTION.
+	Direction Direction `protobuf:"varint,9,opt,name=direction,proto3,enum=weir.v1.Direction" json:"direction,omitempty"`
+	// What was counted.
+	Counts *SummaryCounts `protobuf:"bytes,10,opt,name=counts,proto3" json:"counts,omitempty"`
+	// Of the newest denied or audited flow in the group that has one.
+	NearestMiss   *NearestMiss `protobuf:"bytes,11,opt,name=nearest_miss,json=nearestMiss,proto3" json:"nearest_miss,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SummaryGroup) Reset() {
+	*x = SummaryGroup{}
+	mi := &file_weir_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SummaryGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SummaryGroup) ProtoMessage() {}
+
+func (x *SummaryGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SummaryGroup.ProtoReflect.Descriptor instead.
+func (*SummaryGroup) Descriptor() ([]byte, []int) {
+	return file_weir_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *SummaryGroup) GetSource() *Peer {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *SummaryGroup) GetDestination() *Peer {
+	if x != nil {
+		return x.Destination
+	}
+	return nil
+}
+
+func (x *SummaryGroup) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *SummaryGroup) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *SummaryGroup) GetVerdict() Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return Verdict_VERDICT_UNSPECIFIED
+}
+
+func (x *SummaryGroup) GetPolicies() []*PolicyRef {
+	if x != nil {
+		return x.Policies
+	}
+	return nil
+}
+
+func (x *SummaryGroup) GetRule() *RuleRef {
+	if x != nil {
+		return x.Rule
+	}
+	return nil
+}
+
+func (x *SummaryGroup) GetReason() Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return Reason_REASON_UNKNOWN
+}
+
+func (x *SummaryGroup) GetDirection() Direction {
+	if x != nil {
+		return x.Direction
+	}
+	return Direction_DIRECTION_UNSPECIFIED
+}
+
+func (x *SummaryGroup) GetCounts() *SummaryCounts {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+func (x *SummaryGroup) GetNearestMiss() *NearestMiss {
+	if x != nil {
+		return x.NearestMiss
+	}
+	return nil
+}
+
+// Counts of flows. Packets and bytes are known for flows of which a closed or
+// active record is kept and passes the filter, and are those of its whole life.
+type SummaryCounts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Allowed and audited flows; each is counted once, however many records it
+	// has.
+	Flows uint64 `protobuf:"varint,1,opt,name=flows,proto3" json:"flows,omitempty"`
+	// Denied packets that events told of, and their repeats; of an audited flow,
+	// one. What the kernel held back or lost is not among them:
+	// weir_dropped_packets_total is exact.
+	Denials uint64 `protobuf:"varint,2,opt,name=denials,proto3" json:"denials,omitempty"`
+	// What sources sent.
+	Sent *Traffic `protobuf:"bytes,3,opt,name=sent,proto3" json:"sent,omitempty"`
+	// What destinations sent.
+	Answered *Traffic `protobuf:"bytes,4,opt,name=answered,proto3" json:"answered,omitempty"`
+	// Of the oldest record in the group.
+	First *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=first,proto3" json:"first,omitempty"`
+	// Of the newest.
+	Last          *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SummaryCounts) Reset() {
+	*x = SummaryCounts{}
+	mi := &file_weir_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SummaryCounts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SummaryCounts) ProtoMessage() {}
+
+func (x *SummaryCounts) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SummaryCounts.ProtoReflect.Descriptor instead.
+func (*SummaryCounts) Descriptor() ([]byte, []int) {
+	return file_weir_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *SummaryCounts) GetFlows() uint64 {
+	if x != nil {
+		return x.Flows
+	}
+	return 0
+}
+
+func (x *SummaryCounts) GetDenials() uint64 {
+	if x != nil {
+		return x.Denials
+	}
+	return 0
+}
+
+func (x *SummaryCounts) GetSent() *Traffic {
+	if x != nil {
+		return x.Sent
+	}
+	return nil
+}
+
+func (x *SummaryCounts) GetAnswered() *Traffic {
+	if x != nil {
+		return x.Answered
+	}
+	return nil
+}
+
+func (x *SummaryCounts) GetFirst() *timestamppb.Timestamp {
+	if x != nil {
+		return x.First
+	}
+	return nil
+}
+
+func (x *SummaryCounts) GetLast() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Last
+	}
+	return nil
+}
+
+// Which policies to list.
 type ListPoliciesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: all.
+	Namespace     string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListPoliciesRequest) Reset() {
 	*x = ListPoliciesRequest{}
-	mi := &file_weir_proto_msgTypes[12]
+	mi := &file_weir_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1369,7 +2661,7 @@ func (x *ListPoliciesRequest) String() string {
 func (*ListPoliciesRequest) ProtoMessage() {}
 
 func (x *ListPoliciesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[12]
+	mi := &file_weir_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1382,7 +2674,7 @@ func (x *ListPoliciesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoliciesRequest.ProtoReflect.Descriptor instead.
 func (*ListPoliciesRequest) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{12}
+	return file_weir_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListPoliciesRequest) GetNamespace() string {
@@ -1392,16 +2684,18 @@ func (x *ListPoliciesRequest) GetNamespace() string {
 	return ""
 }
 
+// Policies.
 type ListPoliciesResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Policies      []*Policy              `protobuf:"bytes,1,rep,name=policies,proto3" json:"policies,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By namespace and name.
+	Policies      []*Policy `protobuf:"bytes,1,rep,name=policies,proto3" json:"policies,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListPoliciesResponse) Reset() {
 	*x = ListPoliciesResponse{}
-	mi := &file_weir_proto_msgTypes[13]
+	mi := &file_weir_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1413,7 +2707,7 @@ func (x *ListPoliciesResponse) String() string {
 func (*ListPoliciesResponse) ProtoMessage() {}
 
 func (x *ListPoliciesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[13]
+	mi := &file_weir_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1426,7 +2720,7 @@ func (x *ListPoliciesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoliciesResponse.ProtoReflect.Descriptor instead.
 func (*ListPoliciesResponse) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{13}
+	return file_weir_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListPoliciesResponse) GetPolicies() []*Policy {
@@ -1436,17 +2730,20 @@ func (x *ListPoliciesResponse) GetPolicies() []*Policy {
 	return nil
 }
 
+// Which policy to show.
 type GetPolicyRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its namespace.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Its name.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetPolicyRequest) Reset() {
 	*x = GetPolicyRequest{}
-	mi := &file_weir_proto_msgTypes[14]
+	mi := &file_weir_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1458,7 +2755,7 @@ func (x *GetPolicyRequest) String() string {
 func (*GetPolicyRequest) ProtoMessage() {}
 
 func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[14]
+	mi := &file_weir_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1471,7 +2768,7 @@ func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyRequest.ProtoReflect.Descriptor instead.
 func (*GetPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{14}
+	return file_weir_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetPolicyRequest) GetNamespace() string {
@@ -1488,16 +2785,18 @@ func (x *GetPolicyRequest) GetName() string {
 	return ""
 }
 
+// A policy.
 type GetPolicyResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Policy        *Policy                `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The one asked for.
+	Policy        *Policy `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetPolicyResponse) Reset() {
 	*x = GetPolicyResponse{}
-	mi := &file_weir_proto_msgTypes[15]
+	mi := &file_weir_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1509,7 +2808,7 @@ func (x *GetPolicyResponse) String() string {
 func (*GetPolicyResponse) ProtoMessage() {}
 
 func (x *GetPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[15]
+	mi := &file_weir_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1522,7 +2821,7 @@ func (x *GetPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyResponse.ProtoReflect.Descriptor instead.
 func (*GetPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{15}
+	return file_weir_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetPolicyResponse) GetPolicy() *Policy {
@@ -1532,14 +2831,21 @@ func (x *GetPolicyResponse) GetPolicy() *Policy {
 	return nil
 }
 
+// A policy as the agent understood it.
 type Policy struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	Ref             *PolicyRef             `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
-	Uid             string                 `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
-	Subjects        string                 `protobuf:"bytes,3,opt,name=subjects,proto3" json:"subjects,omitempty"`
-	IsolatesIngress bool                   `protobuf:"varint,4,opt,name=isolates_ingress,json=isolatesIngress,proto3" json:"isolates_ingress,omitempty"`
-	IsolatesEgress  bool                   `protobuf:"varint,5,opt,name=isolates_egress,json=isolatesEgress,proto3" json:"isolates_egress,omitempty"`
-	Rules           []*Rule                `protobuf:"bytes,6,rep,name=rules,proto3" json:"rules,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Ref *PolicyRef `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	// metadata.uid.
+	Uid string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	// The selector of its pods, in one line.
+	Subjects string `protobuf:"bytes,3,opt,name=subjects,proto3" json:"subjects,omitempty"`
+	// It isolates its pods for ingress.
+	IsolatesIngress bool `protobuf:"varint,4,opt,name=isolates_ingress,json=isolatesIngress,proto3" json:"isolates_ingress,omitempty"`
+	// It isolates its pods for egress.
+	IsolatesEgress bool `protobuf:"varint,5,opt,name=isolates_egress,json=isolatesEgress,proto3" json:"isolates_egress,omitempty"`
+	// Ingress before egress, in the object's order.
+	Rules []*Rule `protobuf:"bytes,6,rep,name=rules,proto3" json:"rules,omitempty"`
 	// Pods of this node that it selects, "namespace/name".
 	Pods []string `protobuf:"bytes,7,rep,name=pods,proto3" json:"pods,omitempty"`
 	// Why it, or a part of it, is not usable.
@@ -1550,7 +2856,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_weir_proto_msgTypes[16]
+	mi := &file_weir_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1562,7 +2868,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[16]
+	mi := &file_weir_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1575,7 +2881,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{16}
+	return file_weir_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Policy) GetRef() *PolicyRef {
@@ -1634,11 +2940,14 @@ func (x *Policy) GetProblems() []string {
 	return nil
 }
 
+// A rule as the agent understood it.
 type Rule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Ref   *RuleRef               `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	// Its name.
+	Ref *RuleRef `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
 	// The rule in one line of text.
-	Text          string   `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	// Why it, or a part of it, is not usable.
 	Problems      []string `protobuf:"bytes,3,rep,name=problems,proto3" json:"problems,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1646,7 +2955,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_weir_proto_msgTypes[17]
+	mi := &file_weir_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1658,7 +2967,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[17]
+	mi := &file_weir_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1671,7 +2980,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{17}
+	return file_weir_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Rule) GetRef() *RuleRef {
@@ -1695,12 +3004,276 @@ func (x *Rule) GetProblems() []string {
 	return nil
 }
 
+// Whose counts to tell.
+type StatsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: all.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Of the policy; needs namespace. Empty: all of the namespace.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatsRequest) Reset() {
+	*x = StatsRequest{}
+	mi := &file_weir_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatsRequest) ProtoMessage() {}
+
+func (x *StatsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
+func (*StatsRequest) Descriptor() ([]byte, []int) {
+	return file_weir_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *StatsRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *StatsRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// What policies decided.
+type StatsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// False: the agent keeps no such counts; start it with --rule-metrics.
+	Enabled bool `protobuf:"varint,1,opt,name=enabled,proto3" json:"enabled,omitempty"`
+	// By namespace and name; policies that have decided nothing yet included.
+	Policies []*PolicyStats `protobuf:"bytes,2,rep,name=policies,proto3" json:"policies,omitempty"`
+	// Counting began then.
+	Since         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatsResponse) Reset() {
+	*x = StatsResponse{}
+	mi := &file_weir_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatsResponse) ProtoMessage() {}
+
+func (x *StatsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
+func (*StatsResponse) Descriptor() ([]byte, []int) {
+	return file_weir_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *StatsResponse) GetEnabled() bool {
+	if x != nil {
+		return x.Enabled
+	}
+	return false
+}
+
+func (x *StatsResponse) GetPolicies() []*PolicyStats {
+	if x != nil {
+		return x.Policies
+	}
+	return nil
+}
+
+func (x *StatsResponse) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+// Counts of one policy. They end with it.
+type PolicyStats struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The policy.
+	Ref *PolicyRef `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	// Of each rule, ingress before egress, in the object's order.
+	Rules []*RuleStats `protobuf:"bytes,2,rep,name=rules,proto3" json:"rules,omitempty"`
+	// Denials and audited flows that this policy isolates for. Where several
+	// isolate a pod, each of them counts it. Derived from events, so those that
+	// were lost or held back in the kernel are absent; weir_dropped_packets_total
+	// is exact.
+	Denials       uint64 `protobuf:"varint,3,opt,name=denials,proto3" json:"denials,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyStats) Reset() {
+	*x = PolicyStats{}
+	mi := &file_weir_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyStats) ProtoMessage() {}
+
+func (x *PolicyStats) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyStats.ProtoReflect.Descriptor instead.
+func (*PolicyStats) Descriptor() ([]byte, []int) {
+	return file_weir_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *PolicyStats) GetRef() *PolicyRef {
+	if x != nil {
+		return x.Ref
+	}
+	return nil
+}
+
+func (x *PolicyStats) GetRules() []*RuleStats {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *PolicyStats) GetDenials() uint64 {
+	if x != nil {
+		return x.Denials
+	}
+	return 0
+}
+
+// Counts of one rule. Packets and bytes are as of the last walk over the table
+// of flows (5 s), both directions.
+type RuleStats struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rule.
+	Ref *RuleRef `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	// Flows that it decided, as seen in the table.
+	Flows uint64 `protobuf:"varint,2,opt,name=flows,proto3" json:"flows,omitempty"`
+	// Packets of those flows, both directions.
+	Packets uint64 `protobuf:"varint,3,opt,name=packets,proto3" json:"packets,omitempty"`
+	// Bytes of those flows from layer 3 up, both directions.
+	Bytes         uint64 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RuleStats) Reset() {
+	*x = RuleStats{}
+	mi := &file_weir_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RuleStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RuleStats) ProtoMessage() {}
+
+func (x *RuleStats) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RuleStats.ProtoReflect.Descriptor instead.
+func (*RuleStats) Descriptor() ([]byte, []int) {
+	return file_weir_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *RuleStats) GetRef() *RuleRef {
+	if x != nil {
+		return x.Ref
+	}
+	return nil
+}
+
+func (x *RuleStats) GetFlows() uint64 {
+	if x != nil {
+		return x.Flows
+	}
+	return 0
+}
+
+func (x *RuleStats) GetPackets() uint64 {
+	if x != nil {
+		return x.Packets
+	}
+	return 0
+}
+
+func (x *RuleStats) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+// A flow that need not exist.
 type ExplainRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "namespace/name" of a pod, or an address.
-	Source        string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
-	Destination   string `protobuf:"bytes,2,opt,name=destination,proto3" json:"destination,omitempty"`
-	Protocol      uint32 `protobuf:"varint,3,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Source string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// In the same way.
+	Destination string `protobuf:"bytes,2,opt,name=destination,proto3" json:"destination,omitempty"`
+	// IANA protocol number.
+	Protocol uint32 `protobuf:"varint,3,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// Of the destination; 0 for protocols without ports.
 	Port          uint32 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1708,7 +3281,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_weir_proto_msgTypes[18]
+	mi := &file_weir_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1720,7 +3293,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[18]
+	mi := &file_weir_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1733,7 +3306,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{18}
+	return file_weir_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ExplainRequest) GetSource() string {
@@ -1764,19 +3337,24 @@ func (x *ExplainRequest) GetPort() uint32 {
 	return 0
 }
 
+// The judgement of a flow.
 type ExplainResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Verdict       Verdict                `protobuf:"varint,1,opt,name=verdict,proto3,enum=weir.v1.Verdict" json:"verdict,omitempty"`
-	Ends          []*ExplainEnd          `protobuf:"bytes,2,rep,name=ends,proto3" json:"ends,omitempty"`
-	Source        *Peer                  `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
-	Destination   *Peer                  `protobuf:"bytes,4,opt,name=destination,proto3" json:"destination,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of all ends here together: denied if one denies.
+	Verdict Verdict `protobuf:"varint,1,opt,name=verdict,proto3,enum=weir.v1.Verdict" json:"verdict,omitempty"`
+	// The source's egress, then the destination's ingress.
+	Ends []*ExplainEnd `protobuf:"bytes,2,rep,name=ends,proto3" json:"ends,omitempty"`
+	// The source as found.
+	Source *Peer `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	// The destination as found.
+	Destination   *Peer `protobuf:"bytes,4,opt,name=destination,proto3" json:"destination,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_weir_proto_msgTypes[19]
+	mi := &file_weir_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1788,7 +3366,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[19]
+	mi := &file_weir_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1801,7 +3379,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{19}
+	return file_weir_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExplainResponse) GetVerdict() Verdict {
@@ -1832,21 +3410,31 @@ func (x *ExplainResponse) GetDestination() *Peer {
 	return nil
 }
 
+// The judgement at one pod.
 type ExplainEnd struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Direction Direction              `protobuf:"varint,1,opt,name=direction,proto3,enum=weir.v1.Direction" json:"direction,omitempty"`
-	Pod       string                 `protobuf:"bytes,2,opt,name=pod,proto3" json:"pod,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Egress at the source, ingress at the destination.
+	Direction Direction `protobuf:"varint,1,opt,name=direction,proto3,enum=weir.v1.Direction" json:"direction,omitempty"`
+	// "namespace/name".
+	Pod string `protobuf:"bytes,2,opt,name=pod,proto3" json:"pod,omitempty"`
 	// False: the pod is not on this node; ask its agent.
-	Here      bool           `protobuf:"varint,3,opt,name=here,proto3" json:"here,omitempty"`
-	Verdict   Verdict        `protobuf:"varint,4,opt,name=verdict,proto3,enum=weir.v1.Verdict" json:"verdict,omitempty"`
-	Reason    Reason         `protobuf:"varint,5,opt,name=reason,proto3,enum=weir.v1.Reason" json:"reason,omitempty"`
-	Rule      *RuleRef       `protobuf:"bytes,6,opt,name=rule,proto3" json:"rule,omitempty"`
-	Outcomes  []*RuleOutcome `protobuf:"bytes,7,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
-	Isolating []*PolicyRef   `protobuf:"bytes,8,rep,name=isolating,proto3" json:"isolating,omitempty"`
-	// What the live maps answer for the same flow, and whether that agrees.
-	MapVerdict Verdict  `protobuf:"varint,9,opt,name=map_verdict,json=mapVerdict,proto3,enum=weir.v1.Verdict" json:"map_verdict,omitempty"`
-	MapRule    *RuleRef `protobuf:"bytes,10,opt,name=map_rule,json=mapRule,proto3" json:"map_rule,omitempty"`
-	Agrees     bool     `protobuf:"varint,11,opt,name=agrees,proto3" json:"agrees,omitempty"`
+	Here bool `protobuf:"varint,3,opt,name=here,proto3" json:"here,omitempty"`
+	// By the policies.
+	Verdict Verdict `protobuf:"varint,4,opt,name=verdict,proto3,enum=weir.v1.Verdict" json:"verdict,omitempty"`
+	// Why.
+	Reason Reason `protobuf:"varint,5,opt,name=reason,proto3,enum=weir.v1.Reason" json:"reason,omitempty"`
+	// That decided; absent: none did.
+	Rule *RuleRef `protobuf:"bytes,6,opt,name=rule,proto3" json:"rule,omitempty"`
+	// Each rule of the policies that select the pod.
+	Outcomes []*RuleOutcome `protobuf:"bytes,7,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	// The policies that isolate the pod in this direction.
+	Isolating []*PolicyRef `protobuf:"bytes,8,rep,name=isolating,proto3" json:"isolating,omitempty"`
+	// What the live maps answer for the same flow; unspecified: not asked.
+	MapVerdict Verdict `protobuf:"varint,9,opt,name=map_verdict,json=mapVerdict,proto3,enum=weir.v1.Verdict" json:"map_verdict,omitempty"`
+	// The rule that the live maps name.
+	MapRule *RuleRef `protobuf:"bytes,10,opt,name=map_rule,json=mapRule,proto3" json:"map_rule,omitempty"`
+	// The maps and the policies give the same verdict and rule.
+	Agrees bool `protobuf:"varint,11,opt,name=agrees,proto3" json:"agrees,omitempty"`
 	// The backend that this was judged for, where the destination asked about is
 	// a Service: there is an end for each of its backends. Absent: the
 	// destination itself.
@@ -1857,7 +3445,7 @@ type ExplainEnd struct {
 
 func (x *ExplainEnd) Reset() {
 	*x = ExplainEnd{}
-	mi := &file_weir_proto_msgTypes[20]
+	mi := &file_weir_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +3457,7 @@ func (x *ExplainEnd) String() string {
 func (*ExplainEnd) ProtoMessage() {}
 
 func (x *ExplainEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[20]
+	mi := &file_weir_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +3470,7 @@ func (x *ExplainEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainEnd.ProtoReflect.Descriptor instead.
 func (*ExplainEnd) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{20}
+	return file_weir_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ExplainEnd) GetDirection() Direction {
@@ -1969,18 +3557,22 @@ func (x *ExplainEnd) GetBackend() *Peer {
 	return nil
 }
 
+// What a rule says to a flow.
 type RuleOutcome struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Rule          *RuleRef               `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
-	Matched       bool                   `protobuf:"varint,2,opt,name=matched,proto3" json:"matched,omitempty"`
-	Why           string                 `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rule.
+	Rule *RuleRef `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	// It allows the flow.
+	Matched bool `protobuf:"varint,2,opt,name=matched,proto3" json:"matched,omitempty"`
+	// Why, or why not, e.g. "port 443 is not 5432".
+	Why           string `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RuleOutcome) Reset() {
 	*x = RuleOutcome{}
-	mi := &file_weir_proto_msgTypes[21]
+	mi := &file_weir_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1992,7 +3584,7 @@ func (x *RuleOutcome) String() string {
 func (*RuleOutcome) ProtoMessage() {}
 
 func (x *RuleOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[21]
+	mi := &file_weir_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2005,7 +3597,7 @@ func (x *RuleOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleOutcome.ProtoReflect.Descriptor instead.
 func (*RuleOutcome) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{21}
+	return file_weir_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RuleOutcome) GetRule() *RuleRef {
@@ -2029,6 +3621,7 @@ func (x *RuleOutcome) GetWhy() string {
 	return ""
 }
 
+// Nothing to ask for.
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2037,7 +3630,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_weir_proto_msgTypes[22]
+	mi := &file_weir_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2049,7 +3642,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[22]
+	mi := &file_weir_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2062,41 +3655,63 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{22}
+	return file_weir_proto_rawDescGZIP(), []int{34}
 }
 
+// The state of the agent.
 type StatusResponse struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Version string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	Node    string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the program.
+	Version string `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Its node.
+	Node string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	// When this run began.
 	Started *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=started,proto3" json:"started,omitempty"`
-	Ready   bool                   `protobuf:"varint,4,opt,name=ready,proto3" json:"ready,omitempty"`
+	// Every condition that holds readiness back is ok.
+	Ready bool `protobuf:"varint,4,opt,name=ready,proto3" json:"ready,omitempty"`
 	// Conditions that hold readiness back, and warnings that do not.
 	Conditions []*Condition `protobuf:"bytes,5,rep,name=conditions,proto3" json:"conditions,omitempty"`
-	// Kernel release, and the feature or fallback in use for each need.
-	Kernel           string            `protobuf:"bytes,6,opt,name=kernel,proto3" json:"kernel,omitempty"`
-	Features         []*Feature        `protobuf:"bytes,7,rep,name=features,proto3" json:"features,omitempty"`
+	// Kernel release.
+	Kernel string `protobuf:"bytes,6,opt,name=kernel,proto3" json:"kernel,omitempty"`
+	// The feature or fallback in use for each need.
+	Features []*Feature `protobuf:"bytes,7,rep,name=features,proto3" json:"features,omitempty"`
+	// Interfaces by the states of Endpoint.
 	EndpointsByState map[string]uint32 `protobuf:"bytes,8,rep,name=endpoints_by_state,json=endpointsByState,proto3" json:"endpoints_by_state,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
-	Maps             []*MapUse         `protobuf:"bytes,9,rep,name=maps,proto3" json:"maps,omitempty"`
-	EventsEmitted    uint64            `protobuf:"varint,10,opt,name=events_emitted,json=eventsEmitted,proto3" json:"events_emitted,omitempty"`
-	EventsLost       uint64            `protobuf:"varint,11,opt,name=events_lost,json=eventsLost,proto3" json:"events_lost,omitempty"`
+	// Maps that can fill.
+	Maps []*MapUse `protobuf:"bytes,9,rep,name=maps,proto3" json:"maps,omitempty"`
+	// Events that the programs handed over, of both rings.
+	EventsEmitted uint64 `protobuf:"varint,10,opt,name=events_emitted,json=eventsEmitted,proto3" json:"events_emitted,omitempty"`
+	// Events that found their ring full, of both rings.
+	EventsLost uint64 `protobuf:"varint,11,opt,name=events_lost,json=eventsLost,proto3" json:"events_lost,omitempty"`
 	// Grows with every change that was applied.
-	Generation uint64               `protobuf:"varint,12,opt,name=generation,proto3" json:"generation,omitempty"`
-	LastApply  *durationpb.Duration `protobuf:"bytes,13,opt,name=last_apply,json=lastApply,proto3" json:"last_apply,omitempty"`
-	Epoch      uint32               `protobuf:"varint,14,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Neighbours []*Neighbour         `protobuf:"bytes,15,rep,name=neighbours,proto3" json:"neighbours,omitempty"`
-	RunId      string               `protobuf:"bytes,16,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Mode       string               `protobuf:"bytes,17,opt,name=mode,proto3" json:"mode,omitempty"`
+	Generation uint64 `protobuf:"varint,12,opt,name=generation,proto3" json:"generation,omitempty"`
+	// How long the last change took from its arrival until it was in force.
+	LastApply *durationpb.Duration `protobuf:"bytes,13,opt,name=last_apply,json=lastApply,proto3" json:"last_apply,omitempty"`
+	// Of the programs: grows when live flows must be judged again.
+	Epoch uint32 `protobuf:"varint,14,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Programs of others on weir's hooks.
+	Neighbours []*Neighbour `protobuf:"bytes,15,rep,name=neighbours,proto3" json:"neighbours,omitempty"`
+	// Identifies this run; sequences of another run do not compare.
+	RunId string `protobuf:"bytes,16,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// enforce or audit, where no namespace says otherwise.
+	Mode string `protobuf:"bytes,17,opt,name=mode,proto3" json:"mode,omitempty"`
 	// Where objects come from, and whether that is reachable.
-	Source        string `protobuf:"bytes,18,opt,name=source,proto3" json:"source,omitempty"`
-	Subscribers   uint64 `protobuf:"varint,19,opt,name=subscribers,proto3" json:"subscribers,omitempty"`
+	Source string `protobuf:"bytes,18,opt,name=source,proto3" json:"source,omitempty"`
+	// Streams of Flows.Watch that are open.
+	Subscribers uint64 `protobuf:"varint,19,opt,name=subscribers,proto3" json:"subscribers,omitempty"`
+	// The rings that events come through.
+	Rings []*Ring `protobuf:"bytes,20,rep,name=rings,proto3" json:"rings,omitempty"`
+	// The store of flows.
+	Store *FlowStore `protobuf:"bytes,21,opt,name=store,proto3" json:"store,omitempty"`
+	// The programs' run counts and times.
+	Programs      []*Program `protobuf:"bytes,22,rep,name=programs,proto3" json:"programs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_weir_proto_msgTypes[23]
+	mi := &file_weir_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2108,7 +3723,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[23]
+	mi := &file_weir_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2121,7 +3736,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{23}
+	return file_weir_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -2257,18 +3872,43 @@ func (x *StatusResponse) GetSubscribers() uint64 {
 	return 0
 }
 
+func (x *StatusResponse) GetRings() []*Ring {
+	if x != nil {
+		return x.Rings
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetStore() *FlowStore {
+	if x != nil {
+		return x.Store
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetPrograms() []*Program {
+	if x != nil {
+		return x.Programs
+	}
+	return nil
+}
+
+// A condition of the agent.
 type Condition struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Ok            bool                   `protobuf:"varint,2,opt,name=ok,proto3" json:"ok,omitempty"`
-	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// E.g. "manifests".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// It holds.
+	Ok bool `protobuf:"varint,2,opt,name=ok,proto3" json:"ok,omitempty"`
+	// Why not.
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Condition) Reset() {
 	*x = Condition{}
-	mi := &file_weir_proto_msgTypes[24]
+	mi := &file_weir_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2280,7 +3920,7 @@ func (x *Condition) String() string {
 func (*Condition) ProtoMessage() {}
 
 func (x *Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[24]
+	mi := &file_weir_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2293,7 +3933,7 @@ func (x *Condition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condition.ProtoReflect.Descriptor instead.
 func (*Condition) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{24}
+	return file_weir_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Condition) GetName() string {
@@ -2317,10 +3957,13 @@ func (x *Condition) GetMessage() string {
 	return ""
 }
 
+// A feature of the kernel.
 type Feature struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	InUse string                 `protobuf:"bytes,2,opt,name=in_use,json=inUse,proto3" json:"in_use,omitempty"`
+	// What it is needed for.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// "yes", or what is used instead.
+	InUse string `protobuf:"bytes,2,opt,name=in_use,json=inUse,proto3" json:"in_use,omitempty"`
 	// Why not the better one, where there is a better one.
 	Why           string `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2329,7 +3972,7 @@ type Feature struct {
 
 func (x *Feature) Reset() {
 	*x = Feature{}
-	mi := &file_weir_proto_msgTypes[25]
+	mi := &file_weir_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2341,7 +3984,7 @@ func (x *Feature) String() string {
 func (*Feature) ProtoMessage() {}
 
 func (x *Feature) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[25]
+	mi := &file_weir_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2354,7 +3997,7 @@ func (x *Feature) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Feature.ProtoReflect.Descriptor instead.
 func (*Feature) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{25}
+	return file_weir_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Feature) GetName() string {
@@ -2378,18 +4021,22 @@ func (x *Feature) GetWhy() string {
 	return ""
 }
 
+// How full a map is. Of maps that the programs write, as of the last walk (5 s).
 type MapUse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Entries       uint64                 `protobuf:"varint,2,opt,name=entries,proto3" json:"entries,omitempty"`
-	Capacity      uint64                 `protobuf:"varint,3,opt,name=capacity,proto3" json:"capacity,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the map.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// In use.
+	Entries uint64 `protobuf:"varint,2,opt,name=entries,proto3" json:"entries,omitempty"`
+	// That it can hold.
+	Capacity      uint64 `protobuf:"varint,3,opt,name=capacity,proto3" json:"capacity,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MapUse) Reset() {
 	*x = MapUse{}
-	mi := &file_weir_proto_msgTypes[26]
+	mi := &file_weir_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2401,7 +4048,7 @@ func (x *MapUse) String() string {
 func (*MapUse) ProtoMessage() {}
 
 func (x *MapUse) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[26]
+	mi := &file_weir_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2414,7 +4061,7 @@ func (x *MapUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MapUse.ProtoReflect.Descriptor instead.
 func (*MapUse) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{26}
+	return file_weir_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *MapUse) GetName() string {
@@ -2438,12 +4085,282 @@ func (x *MapUse) GetCapacity() uint64 {
 	return 0
 }
 
+// A ring of events. Totals are since the ring was made; the events that the
+// programs had to tell are the sum of the four.
+type Ring struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "allowed" or "denied".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Handed over.
+	Emitted uint64 `protobuf:"varint,2,opt,name=emitted,proto3" json:"emitted,omitempty"`
+	// Found no room. Readers are told.
+	Lost uint64 `protobuf:"varint,3,opt,name=lost,proto3" json:"lost,omitempty"`
+	// Held back since one endpoint had too many in a short time.
+	Limited uint64 `protobuf:"varint,4,opt,name=limited,proto3" json:"limited,omitempty"`
+	// Held back since the ring was filling up.
+	Thinned uint64 `protobuf:"varint,5,opt,name=thinned,proto3" json:"thinned,omitempty"`
+	// Bytes that were waiting when it was last read; 0: empty, or not known.
+	Waiting uint64 `protobuf:"varint,6,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	// Bytes that it can hold.
+	Size uint64 `protobuf:"varint,7,opt,name=size,proto3" json:"size,omitempty"`
+	// One in so many events is told at present. 1: all; 0: not known.
+	Sample        uint32 `protobuf:"varint,8,opt,name=sample,proto3" json:"sample,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ring) Reset() {
+	*x = Ring{}
+	mi := &file_weir_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ring) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ring) ProtoMessage() {}
+
+func (x *Ring) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ring.ProtoReflect.Descriptor instead.
+func (*Ring) Descriptor() ([]byte, []int) {
+	return file_weir_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *Ring) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Ring) GetEmitted() uint64 {
+	if x != nil {
+		return x.Emitted
+	}
+	return 0
+}
+
+func (x *Ring) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+func (x *Ring) GetLimited() uint64 {
+	if x != nil {
+		return x.Limited
+	}
+	return 0
+}
+
+func (x *Ring) GetThinned() uint64 {
+	if x != nil {
+		return x.Thinned
+	}
+	return 0
+}
+
+func (x *Ring) GetWaiting() uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *Ring) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Ring) GetSample() uint32 {
+	if x != nil {
+		return x.Sample
+	}
+	return 0
+}
+
+// What the agent keeps of flows.
+type FlowStore struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Records that are kept.
+	Flows uint64 `protobuf:"varint,1,opt,name=flows,proto3" json:"flows,omitempty"`
+	// Records that it can keep; the oldest is overwritten then.
+	Capacity uint64 `protobuf:"varint,2,opt,name=capacity,proto3" json:"capacity,omitempty"`
+	// Time of the oldest.
+	Oldest *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=oldest,proto3" json:"oldest,omitempty"`
+	// Live flows whose names are remembered until they end.
+	Remembered uint64 `protobuf:"varint,4,opt,name=remembered,proto3" json:"remembered,omitempty"`
+	// How many can be remembered.
+	RememberedCapacity uint64 `protobuf:"varint,5,opt,name=remembered_capacity,json=rememberedCapacity,proto3" json:"remembered_capacity,omitempty"`
+	// Flows that came when no more could be remembered, since the agent began:
+	// their last record has the names of its own time.
+	NotRemembered uint64 `protobuf:"varint,6,opt,name=not_remembered,json=notRemembered,proto3" json:"not_remembered,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FlowStore) Reset() {
+	*x = FlowStore{}
+	mi := &file_weir_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FlowStore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FlowStore) ProtoMessage() {}
+
+func (x *FlowStore) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FlowStore.ProtoReflect.Descriptor instead.
+func (*FlowStore) Descriptor() ([]byte, []int) {
+	return file_weir_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *FlowStore) GetFlows() uint64 {
+	if x != nil {
+		return x.Flows
+	}
+	return 0
+}
+
+func (x *FlowStore) GetCapacity() uint64 {
+	if x != nil {
+		return x.Capacity
+	}
+	return 0
+}
+
+func (x *FlowStore) GetOldest() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Oldest
+	}
+	return nil
+}
+
+func (x *FlowStore) GetRemembered() uint64 {
+	if x != nil {
+		return x.Remembered
+	}
+	return 0
+}
+
+func (x *FlowStore) GetRememberedCapacity() uint64 {
+	if x != nil {
+		return x.RememberedCapacity
+	}
+	return 0
+}
+
+func (x *FlowStore) GetNotRemembered() uint64 {
+	if x != nil {
+		return x.NotRemembered
+	}
+	return 0
+}
+
+// A BPF program. Counts and times are known while the kernel keeps statistics
+// (sysctl kernel.bpf_stats_enabled, or a process that asked for them).
+type Program struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// E.g. "from_pod".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// How often it ran.
+	RunCount uint64 `protobuf:"varint,2,opt,name=run_count,json=runCount,proto3" json:"run_count,omitempty"`
+	// How long it ran in all.
+	RunTime       *durationpb.Duration `protobuf:"bytes,3,opt,name=run_time,json=runTime,proto3" json:"run_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Program) Reset() {
+	*x = Program{}
+	mi := &file_weir_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Program) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Program) ProtoMessage() {}
+
+func (x *Program) ProtoReflect() protoreflect.Message {
+	mi := &file_weir_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Program.ProtoReflect.Descriptor instead.
+func (*Program) Descriptor() ([]byte, []int) {
+	return file_weir_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *Program) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Program) GetRunCount() uint64 {
+	if x != nil {
+		return x.RunCount
+	}
+	return 0
+}
+
+func (x *Program) GetRunTime() *durationpb.Duration {
+	if x != nil {
+		return x.RunTime
+	}
+	return nil
+}
+
 // A program of somebody else on a hook that weir is on.
 type Neighbour struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Interface string                 `protobuf:"bytes,1,opt,name=interface,proto3" json:"interface,omitempty"`
-	Hook      string                 `protobuf:"bytes,2,opt,name=hook,proto3" json:"hook,omitempty"`
-	Program   string                 `protobuf:"bytes,3,opt,name=program,proto3" json:"program,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the hook.
+	Interface string `protobuf:"bytes,1,opt,name=interface,proto3" json:"interface,omitempty"`
+	// Which one, e.g. "tcx/ingress".
+	Hook string `protobuf:"bytes,2,opt,name=hook,proto3" json:"hook,omitempty"`
+	// Its name.
+	Program string `protobuf:"bytes,3,opt,name=program,proto3" json:"program,omitempty"`
 	// It stands before weir, and so may hide packets from it.
 	Ahead         bool `protobuf:"varint,4,opt,name=ahead,proto3" json:"ahead,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2452,7 +4369,7 @@ type Neighbour struct {
 
 func (x *Neighbour) Reset() {
 	*x = Neighbour{}
-	mi := &file_weir_proto_msgTypes[27]
+	mi := &file_weir_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2464,7 +4381,7 @@ func (x *Neighbour) String() string {
 func (*Neighbour) ProtoMessage() {}
 
 func (x *Neighbour) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[27]
+	mi := &file_weir_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2477,7 +4394,7 @@ func (x *Neighbour) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Neighbour.ProtoReflect.Descriptor instead.
 func (*Neighbour) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{27}
+	return file_weir_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Neighbour) GetInterface() string {
@@ -2508,6 +4425,7 @@ func (x *Neighbour) GetAhead() bool {
 	return false
 }
 
+// Nothing to ask for.
 type EndpointsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2516,7 +4434,7 @@ type EndpointsRequest struct {
 
 func (x *EndpointsRequest) Reset() {
 	*x = EndpointsRequest{}
-	mi := &file_weir_proto_msgTypes[28]
+	mi := &file_weir_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2528,7 +4446,7 @@ func (x *EndpointsRequest) String() string {
 func (*EndpointsRequest) ProtoMessage() {}
 
 func (x *EndpointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[28]
+	mi := &file_weir_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2541,19 +4459,21 @@ func (x *EndpointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointsRequest.ProtoReflect.Descriptor instead.
 func (*EndpointsRequest) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{28}
+	return file_weir_proto_rawDescGZIP(), []int{43}
 }
 
+// The interfaces of a node.
 type EndpointsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Endpoints     []*Endpoint            `protobuf:"bytes,1,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By pod and interface.
+	Endpoints     []*Endpoint `protobuf:"bytes,1,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EndpointsResponse) Reset() {
 	*x = EndpointsResponse{}
-	mi := &file_weir_proto_msgTypes[29]
+	mi := &file_weir_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2565,7 +4485,7 @@ func (x *EndpointsResponse) String() string {
 func (*EndpointsResponse) ProtoMessage() {}
 
 func (x *EndpointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[29]
+	mi := &file_weir_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2578,7 +4498,7 @@ func (x *EndpointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointsResponse.ProtoReflect.Descriptor instead.
 func (*EndpointsResponse) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{29}
+	return file_weir_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *EndpointsResponse) GetEndpoints() []*Endpoint {
@@ -2588,28 +4508,40 @@ func (x *EndpointsResponse) GetEndpoints() []*Endpoint {
 	return nil
 }
 
+// An interface, and the pod behind it.
 type Endpoint struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Interface string                 `protobuf:"bytes,1,opt,name=interface,proto3" json:"interface,omitempty"`
-	Ifindex   uint32                 `protobuf:"varint,2,opt,name=ifindex,proto3" json:"ifindex,omitempty"`
-	Namespace string                 `protobuf:"bytes,3,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Pod       string                 `protobuf:"bytes,4,opt,name=pod,proto3" json:"pod,omitempty"`
-	Ips       []string               `protobuf:"bytes,5,rep,name=ips,proto3" json:"ips,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the host side.
+	Interface string `protobuf:"bytes,1,opt,name=interface,proto3" json:"interface,omitempty"`
+	// Index of the host side.
+	Ifindex uint32 `protobuf:"varint,2,opt,name=ifindex,proto3" json:"ifindex,omitempty"`
+	// Of the pod; empty: none is known.
+	Namespace string `protobuf:"bytes,3,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Its name.
+	Pod string `protobuf:"bytes,4,opt,name=pod,proto3" json:"pod,omitempty"`
+	// Its addresses as bound.
+	Ips []string `protobuf:"bytes,5,rep,name=ips,proto3" json:"ips,omitempty"`
 	// unmanaged, notready, enforced, audited, unenforceable
-	State           string       `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"`
-	Why             string       `protobuf:"bytes,7,opt,name=why,proto3" json:"why,omitempty"`
-	SetIngress      uint32       `protobuf:"varint,8,opt,name=set_ingress,json=setIngress,proto3" json:"set_ingress,omitempty"`
-	SetEgress       uint32       `protobuf:"varint,9,opt,name=set_egress,json=setEgress,proto3" json:"set_egress,omitempty"`
+	State string `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"`
+	// Why it is in that state, where that needs a word.
+	Why string `protobuf:"bytes,7,opt,name=why,proto3" json:"why,omitempty"`
+	// Id of its ingress policies in the maps; 0: not isolated.
+	SetIngress uint32 `protobuf:"varint,8,opt,name=set_ingress,json=setIngress,proto3" json:"set_ingress,omitempty"`
+	// Id of its egress policies in the maps; 0: not isolated.
+	SetEgress uint32 `protobuf:"varint,9,opt,name=set_egress,json=setEgress,proto3" json:"set_egress,omitempty"`
+	// That isolate it for ingress.
 	IngressPolicies []*PolicyRef `protobuf:"bytes,10,rep,name=ingress_policies,json=ingressPolicies,proto3" json:"ingress_policies,omitempty"`
-	EgressPolicies  []*PolicyRef `protobuf:"bytes,11,rep,name=egress_policies,json=egressPolicies,proto3" json:"egress_policies,omitempty"`
-	Attached        string       `protobuf:"bytes,12,opt,name=attached,proto3" json:"attached,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// That isolate it for egress.
+	EgressPolicies []*PolicyRef `protobuf:"bytes,11,rep,name=egress_policies,json=egressPolicies,proto3" json:"egress_policies,omitempty"`
+	// How the programs are attached: tcx or clsact; empty: they are not.
+	Attached      string `protobuf:"bytes,12,opt,name=attached,proto3" json:"attached,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_weir_proto_msgTypes[30]
+	mi := &file_weir_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2621,7 +4553,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[30]
+	mi := &file_weir_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2634,7 +4566,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{30}
+	return file_weir_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Endpoint) GetInterface() string {
@@ -2721,12 +4653,17 @@ func (x *Endpoint) GetAttached() string {
 	return ""
 }
 
+// A pod that is about to get its interface.
 type AnnounceRequest struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Uid       string                 `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
-	Ips       []string               `protobuf:"bytes,4,rep,name=ips,proto3" json:"ips,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the pod.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Of the pod.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// metadata.uid of the pod.
+	Uid string `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
+	// All its addresses.
+	Ips []string `protobuf:"bytes,4,rep,name=ips,proto3" json:"ips,omitempty"`
 	// Host side of the veth.
 	Interface     string `protobuf:"bytes,5,opt,name=interface,proto3" json:"interface,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2735,7 +4672,7 @@ type AnnounceRequest struct {
 
 func (x *AnnounceRequest) Reset() {
 	*x = AnnounceRequest{}
-	mi := &file_weir_proto_msgTypes[31]
+	mi := &file_weir_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2747,7 +4684,7 @@ func (x *AnnounceRequest) String() string {
 func (*AnnounceRequest) ProtoMessage() {}
 
 func (x *AnnounceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[31]
+	mi := &file_weir_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2760,7 +4697,7 @@ func (x *AnnounceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnounceRequest.ProtoReflect.Descriptor instead.
 func (*AnnounceRequest) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{31}
+	return file_weir_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *AnnounceRequest) GetNamespace() string {
@@ -2798,6 +4735,7 @@ func (x *AnnounceRequest) GetInterface() string {
 	return ""
 }
 
+// The pod is bound.
 type AnnounceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// enforced, audited, notready (policy not complete within the limit)
@@ -2808,7 +4746,7 @@ type AnnounceResponse struct {
 
 func (x *AnnounceResponse) Reset() {
 	*x = AnnounceResponse{}
-	mi := &file_weir_proto_msgTypes[32]
+	mi := &file_weir_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2820,7 +4758,7 @@ func (x *AnnounceResponse) String() string {
 func (*AnnounceResponse) ProtoMessage() {}
 
 func (x *AnnounceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[32]
+	mi := &file_weir_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2833,7 +4771,7 @@ func (x *AnnounceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnounceResponse.ProtoReflect.Descriptor instead.
 func (*AnnounceResponse) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{32}
+	return file_weir_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *AnnounceResponse) GetState() string {
@@ -2843,18 +4781,22 @@ func (x *AnnounceResponse) GetState() string {
 	return ""
 }
 
+// A pod that is gone.
 type RetractRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Uid           string                 `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the pod.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Of the pod.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// metadata.uid of the pod.
+	Uid           string `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RetractRequest) Reset() {
 	*x = RetractRequest{}
-	mi := &file_weir_proto_msgTypes[33]
+	mi := &file_weir_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2866,7 +4808,7 @@ func (x *RetractRequest) String() string {
 func (*RetractRequest) ProtoMessage() {}
 
 func (x *RetractRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[33]
+	mi := &file_weir_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2879,7 +4821,7 @@ func (x *RetractRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetractRequest.ProtoReflect.Descriptor instead.
 func (*RetractRequest) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{33}
+	return file_weir_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RetractRequest) GetNamespace() string {
@@ -2903,6 +4845,7 @@ func (x *RetractRequest) GetUid() string {
 	return ""
 }
 
+// Nothing to tell.
 type RetractResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2911,7 +4854,7 @@ type RetractResponse struct {
 
 func (x *RetractResponse) Reset() {
 	*x = RetractResponse{}
-	mi := &file_weir_proto_msgTypes[34]
+	mi := &file_weir_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2923,7 +4866,7 @@ func (x *RetractResponse) String() string {
 func (*RetractResponse) ProtoMessage() {}
 
 func (x *RetractResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weir_proto_msgTypes[34]
+	mi := &file_weir_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2936,7 +4879,7 @@ func (x *RetractResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetractResponse.ProtoReflect.Descriptor instead.
 func (*RetractResponse) Descriptor() ([]byte, []int) {
-	return file_weir_proto_rawDescGZIP(), []int{34}
+	return file_weir_proto_rawDescGZIP(), []int{49}
 }
 
 var File_weir_proto protoreflect.FileDescriptor
@@ -2968,7 +4911,7 @@ const file_weir_proto_rawDesc = "" +
 	"\x05index\x18\x03 \x01(\rR\x05index\"E\n" +
 	"\vNearestMiss\x12$\n" +
 	"\x04rule\x18\x01 \x01(\v2\x10.weir.v1.RuleRefR\x04rule\x12\x10\n" +
-	"\x03why\x18\x02 \x01(\tR\x03why\"\x9e\x06\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"\xb6\b\n" +
 	"\x04Flow\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12%\n" +
@@ -2993,7 +4936,19 @@ const file_weir_proto_rawDesc = "" +
 	"\x05reply\x18\x13 \x01(\bR\x05reply\x12'\n" +
 	"\aservice\x18\x14 \x01(\v2\r.weir.v1.PeerR\aservice\x12\x1a\n" +
 	"\bsequence\x18\x15 \x01(\x04R\bsequence\x12\x1c\n" +
-	"\tinterface\x18\x16 \x01(\tR\tinterface\"\xd0\x01\n" +
+	"\tinterface\x18\x16 \x01(\tR\tinterface\x12\x0e\n" +
+	"\x02id\x18\x17 \x01(\x06R\x02id\x120\n" +
+	"\x05start\x18\x18 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x125\n" +
+	"\bduration\x18\x19 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12$\n" +
+	"\x04sent\x18\x1a \x01(\v2\x10.weir.v1.TrafficR\x04sent\x12,\n" +
+	"\banswered\x18\x1b \x01(\v2\x10.weir.v1.TrafficR\banswered\x121\n" +
+	"\n" +
+	"end_reason\x18\x1c \x01(\x0e2\x12.weir.v1.EndReasonR\tendReason\x12\x16\n" +
+	"\x06sample\x18\x1d \x01(\rR\x06sample\"V\n" +
+	"\aTraffic\x12\x18\n" +
+	"\apackets\x18\x01 \x01(\x04R\apackets\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x1b\n" +
+	"\ttcp_flags\x18\x03 \x01(\rR\btcpFlags\"\xeb\x05\n" +
 	"\n" +
 	"FlowFilter\x12\x12\n" +
 	"\x04pods\x18\x01 \x03(\tR\x04pods\x12\x1e\n" +
@@ -3004,14 +4959,62 @@ const file_weir_proto_rawDesc = "" +
 	"\x05ports\x18\x04 \x03(\rR\x05ports\x12\x1c\n" +
 	"\tprotocols\x18\x05 \x03(\rR\tprotocols\x12,\n" +
 	"\bverdicts\x18\x06 \x03(\x0e2\x10.weir.v1.VerdictR\bverdicts\x12\x1a\n" +
-	"\bpolicies\x18\a \x03(\tR\bpolicies\"\xd7\x01\n" +
+	"\bpolicies\x18\a \x03(\tR\bpolicies\x12+\n" +
+	"\x06source\x18\b \x01(\v2\x13.weir.v1.PeerFilterR\x06source\x125\n" +
+	"\vdestination\x18\t \x01(\v2\x13.weir.v1.PeerFilterR\vdestination\x12+\n" +
+	"\x06either\x18\n" +
+	" \x01(\v2\x13.weir.v1.PeerFilterR\x06either\x12)\n" +
+	"\areasons\x18\v \x03(\x0e2\x0f.weir.v1.ReasonR\areasons\x123\n" +
+	"\ttcp_flags\x18\f \x03(\v2\x16.weir.v1.TcpFlagFilterR\btcpFlags\x122\n" +
+	"\n" +
+	"directions\x18\r \x03(\x0e2\x12.weir.v1.DirectionR\n" +
+	"directions\x12\x19\n" +
+	"\x05reply\x18\x0e \x01(\bH\x00R\x05reply\x88\x01\x01\x12)\n" +
+	"\x05rules\x18\x0f \x03(\v2\x13.weir.v1.RuleFilterR\x05rules\x12'\n" +
+	"\x05kinds\x18\x10 \x03(\x0e2\x11.weir.v1.FlowKindR\x05kinds\x12\x14\n" +
+	"\x05nodes\x18\x11 \x03(\tR\x05nodes\x12\x10\n" +
+	"\x03ids\x18\x12 \x03(\x06R\x03ids\x123\n" +
+	"\vend_reasons\x18\x13 \x03(\x0e2\x12.weir.v1.EndReasonR\n" +
+	"endReasons\x12\x1e\n" +
+	"\n" +
+	"interfaces\x18\x14 \x03(\tR\n" +
+	"interfacesB\b\n" +
+	"\x06_reply\"\xed\x01\n" +
+	"\n" +
+	"PeerFilter\x12\x12\n" +
+	"\x04pods\x18\x01 \x03(\tR\x04pods\x12\x1e\n" +
+	"\n" +
+	"namespaces\x18\x02 \x03(\tR\n" +
+	"namespaces\x12\x16\n" +
+	"\x06labels\x18\x03 \x03(\tR\x06labels\x12\x10\n" +
+	"\x03ips\x18\x04 \x03(\tR\x03ips\x12\x14\n" +
+	"\x05ports\x18\x05 \x03(\rR\x05ports\x12\x1a\n" +
+	"\bservices\x18\x06 \x03(\tR\bservices\x12\x1c\n" +
+	"\tworkloads\x18\a \x03(\tR\tworkloads\x121\n" +
+	"\n" +
+	"identities\x18\b \x03(\x0e2\x11.weir.v1.IdentityR\n" +
+	"identities\"7\n" +
+	"\rTcpFlagFilter\x12\x10\n" +
+	"\x03set\x18\x01 \x01(\rR\x03set\x12\x14\n" +
+	"\x05unset\x18\x02 \x01(\rR\x05unset\"{\n" +
+	"\n" +
+	"RuleFilter\x12\x16\n" +
+	"\x06policy\x18\x01 \x01(\tR\x06policy\x120\n" +
+	"\tdirection\x18\x02 \x01(\x0e2\x12.weir.v1.DirectionR\tdirection\x12\x19\n" +
+	"\x05index\x18\x03 \x01(\rH\x00R\x05index\x88\x01\x01B\b\n" +
+	"\x06_index\"\xfd\x02\n" +
 	"\fWatchRequest\x12+\n" +
 	"\x06filter\x18\x01 \x01(\v2\x13.weir.v1.FlowFilterR\x06filter\x12\x16\n" +
 	"\x06follow\x18\x02 \x01(\bR\x06follow\x12\x12\n" +
 	"\x04last\x18\x03 \x01(\rR\x04last\x120\n" +
 	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12%\n" +
 	"\x0eafter_sequence\x18\x05 \x01(\x04R\rafterSequence\x12\x15\n" +
-	"\x06run_id\x18\x06 \x01(\tR\x05runId\"\x8a\x01\n" +
+	"\x06run_id\x18\x06 \x01(\tR\x05runId\x12-\n" +
+	"\ainclude\x18\a \x03(\v2\x13.weir.v1.FlowFilterR\ainclude\x12-\n" +
+	"\aexclude\x18\b \x03(\v2\x13.weir.v1.FlowFilterR\aexclude\x120\n" +
+	"\x05until\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x14\n" +
+	"\x05limit\x18\n" +
+	" \x01(\rR\x05limit\"\x8a\x01\n" +
 	"\rWatchResponse\x12#\n" +
 	"\x05flows\x18\x01 \x03(\v2\r.weir.v1.FlowR\x05flows\x12!\n" +
 	"\x04loss\x18\x02 \x01(\v2\r.weir.v1.LossR\x04loss\x12\x15\n" +
@@ -3019,17 +5022,56 @@ const file_weir_proto_rawDesc = "" +
 	"\bsequence\x18\x04 \x01(\x04R\bsequence\"6\n" +
 	"\x04Loss\x12\x16\n" +
 	"\x06kernel\x18\x01 \x01(\x04R\x06kernel\x12\x16\n" +
-	"\x06reader\x18\x02 \x01(\x04R\x06reader\"\xa8\x01\n" +
+	"\x06reader\x18\x02 \x01(\x04R\x06reader\"\xb8\x02\n" +
 	"\vListRequest\x12+\n" +
 	"\x06filter\x18\x01 \x01(\v2\x13.weir.v1.FlowFilterR\x06filter\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tR\tpageToken\"s\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\x12-\n" +
+	"\ainclude\x18\x05 \x03(\v2\x13.weir.v1.FlowFilterR\ainclude\x12-\n" +
+	"\aexclude\x18\x06 \x03(\v2\x13.weir.v1.FlowFilterR\aexclude\x120\n" +
+	"\x05until\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"s\n" +
 	"\fListResponse\x12#\n" +
 	"\x05flows\x18\x01 \x03(\v2\r.weir.v1.FlowR\x05flows\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x16\n" +
-	"\x06missed\x18\x03 \x01(\x04R\x06missed\"3\n" +
+	"\x06missed\x18\x03 \x01(\x04R\x06missed\"\xe5\x02\n" +
+	"\x10SummarizeRequest\x12#\n" +
+	"\x02by\x18\x01 \x03(\x0e2\x13.weir.v1.SummaryKeyR\x02by\x12+\n" +
+	"\x06filter\x18\x02 \x01(\v2\x13.weir.v1.FlowFilterR\x06filter\x12-\n" +
+	"\ainclude\x18\x03 \x03(\v2\x13.weir.v1.FlowFilterR\ainclude\x12-\n" +
+	"\aexclude\x18\x04 \x03(\v2\x13.weir.v1.FlowFilterR\aexclude\x120\n" +
+	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x10\n" +
+	"\x03top\x18\a \x01(\rR\x03top\x12+\n" +
+	"\x05order\x18\b \x01(\x0e2\x15.weir.v1.SummaryOrderR\x05order\"\xdd\x01\n" +
+	"\x11SummarizeResponse\x12-\n" +
+	"\x06groups\x18\x01 \x03(\v2\x15.weir.v1.SummaryGroupR\x06groups\x12,\n" +
+	"\x05total\x18\x02 \x01(\v2\x16.weir.v1.SummaryCountsR\x05total\x12\x1f\n" +
+	"\vgroup_count\x18\x03 \x01(\rR\n" +
+	"groupCount\x122\n" +
+	"\x06oldest\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06oldest\x12\x16\n" +
+	"\x06missed\x18\x05 \x01(\x04R\x06missed\"\xdc\x03\n" +
+	"\fSummaryGroup\x12%\n" +
+	"\x06source\x18\x01 \x01(\v2\r.weir.v1.PeerR\x06source\x12/\n" +
+	"\vdestination\x18\x02 \x01(\v2\r.weir.v1.PeerR\vdestination\x12\x1a\n" +
+	"\bprotocol\x18\x03 \x01(\rR\bprotocol\x12\x12\n" +
+	"\x04port\x18\x04 \x01(\rR\x04port\x12*\n" +
+	"\averdict\x18\x05 \x01(\x0e2\x10.weir.v1.VerdictR\averdict\x12.\n" +
+	"\bpolicies\x18\x06 \x03(\v2\x12.weir.v1.PolicyRefR\bpolicies\x12$\n" +
+	"\x04rule\x18\a \x01(\v2\x10.weir.v1.RuleRefR\x04rule\x12'\n" +
+	"\x06reason\x18\b \x01(\x0e2\x0f.weir.v1.ReasonR\x06reason\x120\n" +
+	"\tdirection\x18\t \x01(\x0e2\x12.weir.v1.DirectionR\tdirection\x12.\n" +
+	"\x06counts\x18\n" +
+	" \x01(\v2\x16.weir.v1.SummaryCountsR\x06counts\x127\n" +
+	"\fnearest_miss\x18\v \x01(\v2\x14.weir.v1.NearestMissR\vnearestMiss\"\xf5\x01\n" +
+	"\rSummaryCounts\x12\x14\n" +
+	"\x05flows\x18\x01 \x01(\x04R\x05flows\x12\x18\n" +
+	"\adenials\x18\x02 \x01(\x04R\adenials\x12$\n" +
+	"\x04sent\x18\x03 \x01(\v2\x10.weir.v1.TrafficR\x04sent\x12,\n" +
+	"\banswered\x18\x04 \x01(\v2\x10.weir.v1.TrafficR\banswered\x120\n" +
+	"\x05first\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05first\x12.\n" +
+	"\x04last\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04last\"3\n" +
 	"\x13ListPoliciesRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\"C\n" +
 	"\x14ListPoliciesResponse\x12+\n" +
@@ -3051,7 +5093,23 @@ const file_weir_proto_rawDesc = "" +
 	"\x04Rule\x12\"\n" +
 	"\x03ref\x18\x01 \x01(\v2\x10.weir.v1.RuleRefR\x03ref\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x1a\n" +
-	"\bproblems\x18\x03 \x03(\tR\bproblems\"z\n" +
+	"\bproblems\x18\x03 \x03(\tR\bproblems\"@\n" +
+	"\fStatsRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\x8d\x01\n" +
+	"\rStatsResponse\x12\x18\n" +
+	"\aenabled\x18\x01 \x01(\bR\aenabled\x120\n" +
+	"\bpolicies\x18\x02 \x03(\v2\x14.weir.v1.PolicyStatsR\bpolicies\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"w\n" +
+	"\vPolicyStats\x12$\n" +
+	"\x03ref\x18\x01 \x01(\v2\x12.weir.v1.PolicyRefR\x03ref\x12(\n" +
+	"\x05rules\x18\x02 \x03(\v2\x12.weir.v1.RuleStatsR\x05rules\x12\x18\n" +
+	"\adenials\x18\x03 \x01(\x04R\adenials\"u\n" +
+	"\tRuleStats\x12\"\n" +
+	"\x03ref\x18\x01 \x01(\v2\x10.weir.v1.RuleRefR\x03ref\x12\x14\n" +
+	"\x05flows\x18\x02 \x01(\x04R\x05flows\x12\x18\n" +
+	"\apackets\x18\x03 \x01(\x04R\apackets\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\"z\n" +
 	"\x0eExplainRequest\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12 \n" +
 	"\vdestination\x18\x02 \x01(\tR\vdestination\x12\x1a\n" +
@@ -3082,7 +5140,7 @@ const file_weir_proto_rawDesc = "" +
 	"\x04rule\x18\x01 \x01(\v2\x10.weir.v1.RuleRefR\x04rule\x12\x18\n" +
 	"\amatched\x18\x02 \x01(\bR\amatched\x12\x10\n" +
 	"\x03why\x18\x03 \x01(\tR\x03why\"\x0f\n" +
-	"\rStatusRequest\"\x9c\x06\n" +
+	"\rStatusRequest\"\x99\a\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x124\n" +
@@ -3111,7 +5169,10 @@ const file_weir_proto_rawDesc = "" +
 	"\x06run_id\x18\x10 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04mode\x18\x11 \x01(\tR\x04mode\x12\x16\n" +
 	"\x06source\x18\x12 \x01(\tR\x06source\x12 \n" +
-	"\vsubscribers\x18\x13 \x01(\x04R\vsubscribers\x1aC\n" +
+	"\vsubscribers\x18\x13 \x01(\x04R\vsubscribers\x12#\n" +
+	"\x05rings\x18\x14 \x03(\v2\r.weir.v1.RingR\x05rings\x12(\n" +
+	"\x05store\x18\x15 \x01(\v2\x12.weir.v1.FlowStoreR\x05store\x12,\n" +
+	"\bprograms\x18\x16 \x03(\v2\x10.weir.v1.ProgramR\bprograms\x1aC\n" +
 	"\x15EndpointsByStateEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"I\n" +
@@ -3126,7 +5187,29 @@ const file_weir_proto_rawDesc = "" +
 	"\x06MapUse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aentries\x18\x02 \x01(\x04R\aentries\x12\x1a\n" +
-	"\bcapacity\x18\x03 \x01(\x04R\bcapacity\"m\n" +
+	"\bcapacity\x18\x03 \x01(\x04R\bcapacity\"\xc2\x01\n" +
+	"\x04Ring\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aemitted\x18\x02 \x01(\x04R\aemitted\x12\x12\n" +
+	"\x04lost\x18\x03 \x01(\x04R\x04lost\x12\x18\n" +
+	"\alimited\x18\x04 \x01(\x04R\alimited\x12\x18\n" +
+	"\athinned\x18\x05 \x01(\x04R\athinned\x12\x18\n" +
+	"\awaiting\x18\x06 \x01(\x04R\awaiting\x12\x12\n" +
+	"\x04size\x18\a \x01(\x04R\x04size\x12\x16\n" +
+	"\x06sample\x18\b \x01(\rR\x06sample\"\xe9\x01\n" +
+	"\tFlowStore\x12\x14\n" +
+	"\x05flows\x18\x01 \x01(\x04R\x05flows\x12\x1a\n" +
+	"\bcapacity\x18\x02 \x01(\x04R\bcapacity\x122\n" +
+	"\x06oldest\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x06oldest\x12\x1e\n" +
+	"\n" +
+	"remembered\x18\x04 \x01(\x04R\n" +
+	"remembered\x12/\n" +
+	"\x13remembered_capacity\x18\x05 \x01(\x04R\x12rememberedCapacity\x12%\n" +
+	"\x0enot_remembered\x18\x06 \x01(\x04R\rnotRemembered\"p\n" +
+	"\aProgram\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
+	"\trun_count\x18\x02 \x01(\x04R\brunCount\x124\n" +
+	"\brun_time\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\arunTime\"m\n" +
 	"\tNeighbour\x12\x1c\n" +
 	"\tinterface\x18\x01 \x01(\tR\tinterface\x12\x12\n" +
 	"\x04hook\x18\x02 \x01(\tR\x04hook\x12\x18\n" +
@@ -3200,25 +5283,58 @@ const file_weir_proto_rawDesc = "" +
 	"\x0eREASON_NO_HOOK\x10(\x12\x12\n" +
 	"\x0eREASON_REVOKED\x10)\x12\x1b\n" +
 	"\x17REASON_NEIGHBOUR_FORGED\x10*\x12\x13\n" +
-	"\x0fREASON_LOOPBACK\x10+*f\n" +
+	"\x0fREASON_LOOPBACK\x10+*\x92\x01\n" +
 	"\bFlowKind\x12\x19\n" +
 	"\x15FLOW_KIND_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rFLOW_KIND_NEW\x10\x01\x12\x15\n" +
 	"\x11FLOW_KIND_REVOKED\x10\x02\x12\x15\n" +
-	"\x11FLOW_KIND_CHANGED\x10\x03*s\n" +
+	"\x11FLOW_KIND_CHANGED\x10\x03\x12\x14\n" +
+	"\x10FLOW_KIND_CLOSED\x10\x10\x12\x14\n" +
+	"\x10FLOW_KIND_ACTIVE\x10\x11*\x97\x01\n" +
+	"\tEndReason\x12\x1a\n" +
+	"\x16END_REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eEND_REASON_FIN\x10\x01\x12\x12\n" +
+	"\x0eEND_REASON_RST\x10\x02\x12\x16\n" +
+	"\x12END_REASON_EXPIRED\x10\x03\x12\x16\n" +
+	"\x12END_REASON_REVOKED\x10\x04\x12\x16\n" +
+	"\x12END_REASON_REMOVED\x10\x05*s\n" +
 	"\bIdentity\x12\x18\n" +
 	"\x14IDENTITY_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fIDENTITY_POD\x10\x01\x12\x11\n" +
 	"\rIDENTITY_NODE\x10\x02\x12\x14\n" +
 	"\x10IDENTITY_SERVICE\x10\x03\x12\x12\n" +
-	"\x0eIDENTITY_WORLD\x10\x042v\n" +
+	"\x0eIDENTITY_WORLD\x10\x04*\xfe\x02\n" +
+	"\n" +
+	"SummaryKey\x12\x1b\n" +
+	"\x17SUMMARY_KEY_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12SUMMARY_KEY_SOURCE\x10\x01\x12\x1b\n" +
+	"\x17SUMMARY_KEY_DESTINATION\x10\x02\x12\x14\n" +
+	"\x10SUMMARY_KEY_PORT\x10\x03\x12\x17\n" +
+	"\x13SUMMARY_KEY_VERDICT\x10\x04\x12\x16\n" +
+	"\x12SUMMARY_KEY_POLICY\x10\x05\x12\x14\n" +
+	"\x10SUMMARY_KEY_RULE\x10\x06\x12\x16\n" +
+	"\x12SUMMARY_KEY_REASON\x10\a\x12\x19\n" +
+	"\x15SUMMARY_KEY_DIRECTION\x10\b\x12\x1f\n" +
+	"\x1bSUMMARY_KEY_SOURCE_WORKLOAD\x10\t\x12$\n" +
+	" SUMMARY_KEY_DESTINATION_WORKLOAD\x10\n" +
+	"\x12 \n" +
+	"\x1cSUMMARY_KEY_SOURCE_NAMESPACE\x10\v\x12%\n" +
+	"!SUMMARY_KEY_DESTINATION_NAMESPACE\x10\f*\x96\x01\n" +
+	"\fSummaryOrder\x12\x1d\n" +
+	"\x19SUMMARY_ORDER_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15SUMMARY_ORDER_PACKETS\x10\x01\x12\x17\n" +
+	"\x13SUMMARY_ORDER_BYTES\x10\x02\x12\x19\n" +
+	"\x15SUMMARY_ORDER_DENIALS\x10\x03\x12\x18\n" +
+	"\x14SUMMARY_ORDER_NEWEST\x10\x042\xba\x01\n" +
 	"\x05Flows\x128\n" +
 	"\x05Watch\x12\x15.weir.v1.WatchRequest\x1a\x16.weir.v1.WatchResponse0\x01\x123\n" +
-	"\x04List\x12\x14.weir.v1.ListRequest\x1a\x15.weir.v1.ListResponse2\xcb\x01\n" +
+	"\x04List\x12\x14.weir.v1.ListRequest\x1a\x15.weir.v1.ListResponse\x12B\n" +
+	"\tSummarize\x12\x19.weir.v1.SummarizeRequest\x1a\x1a.weir.v1.SummarizeResponse2\x83\x02\n" +
 	"\bPolicies\x12C\n" +
 	"\x04List\x12\x1c.weir.v1.ListPoliciesRequest\x1a\x1d.weir.v1.ListPoliciesResponse\x12<\n" +
 	"\x03Get\x12\x19.weir.v1.GetPolicyRequest\x1a\x1a.weir.v1.GetPolicyResponse\x12<\n" +
-	"\aExplain\x12\x17.weir.v1.ExplainRequest\x1a\x18.weir.v1.ExplainResponse2\x85\x02\n" +
+	"\aExplain\x12\x17.weir.v1.ExplainRequest\x1a\x18.weir.v1.ExplainResponse\x126\n" +
+	"\x05Stats\x12\x15.weir.v1.StatsRequest\x1a\x16.weir.v1.StatsResponse2\x85\x02\n" +
 	"\x05Agent\x129\n" +
 	"\x06Status\x12\x16.weir.v1.StatusRequest\x1a\x17.weir.v1.StatusResponse\x12B\n" +
 	"\tEndpoints\x12\x19.weir.v1.EndpointsRequest\x1a\x1a.weir.v1.EndpointsResponse\x12?\n" +
@@ -3237,132 +5353,209 @@ func file_weir_proto_rawDescGZIP() []byte {
 	return file_weir_proto_rawDescData
 }
 
-var file_weir_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_weir_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_weir_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_weir_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_weir_proto_goTypes = []any{
 	(Verdict)(0),                  // 0: weir.v1.Verdict
 	(Direction)(0),                // 1: weir.v1.Direction
 	(Reason)(0),                   // 2: weir.v1.Reason
 	(FlowKind)(0),                 // 3: weir.v1.FlowKind
-	(Identity)(0),                 // 4: weir.v1.Identity
-	(*Workload)(nil),              // 5: weir.v1.Workload
-	(*Peer)(nil),                  // 6: weir.v1.Peer
-	(*PolicyRef)(nil),             // 7: weir.v1.PolicyRef
-	(*RuleRef)(nil),               // 8: weir.v1.RuleRef
-	(*NearestMiss)(nil),           // 9: weir.v1.NearestMiss
-	(*Flow)(nil),                  // 10: weir.v1.Flow
-	(*FlowFilter)(nil),            // 11: weir.v1.FlowFilter
-	(*WatchRequest)(nil),          // 12: weir.v1.WatchRequest
-	(*WatchResponse)(nil),         // 13: weir.v1.WatchResponse
-	(*Loss)(nil),                  // 14: weir.v1.Loss
-	(*ListRequest)(nil),           // 15: weir.v1.ListRequest
-	(*ListResponse)(nil),          // 16: weir.v1.ListResponse
-	(*ListPoliciesRequest)(nil),   // 17: weir.v1.ListPoliciesRequest
-	(*ListPoliciesResponse)(nil),  // 18: weir.v1.ListPoliciesResponse
-	(*GetPolicyRequest)(nil),      // 19: weir.v1.GetPolicyRequest
-	(*GetPolicyResponse)(nil),     // 20: weir.v1.GetPolicyResponse
-	(*Policy)(nil),                // 21: weir.v1.Policy
-	(*Rule)(nil),                  // 22: weir.v1.Rule
-	(*ExplainRequest)(nil),        // 23: weir.v1.ExplainRequest
-	(*ExplainResponse)(nil),       // 24: weir.v1.ExplainResponse
-	(*ExplainEnd)(nil),            // 25: weir.v1.ExplainEnd
-	(*RuleOutcome)(nil),           // 26: weir.v1.RuleOutcome
-	(*StatusRequest)(nil),         // 27: weir.v1.StatusRequest
-	(*StatusResponse)(nil),        // 28: weir.v1.StatusResponse
-	(*Condition)(nil),             // 29: weir.v1.Condition
-	(*Feature)(nil),               // 30: weir.v1.Feature
-	(*MapUse)(nil),                // 31: weir.v1.MapUse
-	(*Neighbour)(nil),             // 32: weir.v1.Neighbour
-	(*EndpointsRequest)(nil),      // 33: weir.v1.EndpointsRequest
-	(*EndpointsResponse)(nil),     // 34: weir.v1.EndpointsResponse
-	(*Endpoint)(nil),              // 35: weir.v1.Endpoint
-	(*AnnounceRequest)(nil),       // 36: weir.v1.AnnounceRequest
-	(*AnnounceResponse)(nil),      // 37: weir.v1.AnnounceResponse
-	(*RetractRequest)(nil),        // 38: weir.v1.RetractRequest
-	(*RetractResponse)(nil),       // 39: weir.v1.RetractResponse
-	nil,                           // 40: weir.v1.Peer.LabelsEntry
-	nil,                           // 41: weir.v1.StatusResponse.EndpointsByStateEntry
-	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 43: google.protobuf.Duration
+	(EndReason)(0),                // 4: weir.v1.EndReason
+	(Identity)(0),                 // 5: weir.v1.Identity
+	(SummaryKey)(0),               // 6: weir.v1.SummaryKey
+	(SummaryOrder)(0),             // 7: weir.v1.SummaryOrder
+	(*Workload)(nil),              // 8: weir.v1.Workload
+	(*Peer)(nil),                  // 9: weir.v1.Peer
+	(*PolicyRef)(nil),             // 10: weir.v1.PolicyRef
+	(*RuleRef)(nil),               // 11: weir.v1.RuleRef
+	(*NearestMiss)(nil),           // 12: weir.v1.NearestMiss
+	(*Flow)(nil),                  // 13: weir.v1.Flow
+	(*Traffic)(nil),               // 14: weir.v1.Traffic
+	(*FlowFilter)(nil),            // 15: weir.v1.FlowFilter
+	(*PeerFilter)(nil),            // 16: weir.v1.PeerFilter
+	(*TcpFlagFilter)(nil),         // 17: weir.v1.TcpFlagFilter
+	(*RuleFilter)(nil),            // 18: weir.v1.RuleFilter
+	(*WatchRequest)(nil),          // 19: weir.v1.WatchRequest
+	(*WatchResponse)(nil),         // 20: weir.v1.WatchResponse
+	(*Loss)(nil),                  // 21: weir.v1.Loss
+	(*ListRequest)(nil),           // 22: weir.v1.ListRequest
+	(*ListResponse)(nil),          // 23: weir.v1.ListResponse
+	(*SummarizeRequest)(nil),      // 24: weir.v1.SummarizeRequest
+	(*SummarizeResponse)(nil),     // 25: weir.v1.SummarizeResponse
+	(*SummaryGroup)(nil),          // 26: weir.v1.SummaryGroup
+	(*SummaryCounts)(nil),         // 27: weir.v1.SummaryCounts
+	(*ListPoliciesRequest)(nil),   // 28: weir.v1.ListPoliciesRequest
+	(*ListPoliciesResponse)(nil),  // 29: weir.v1.ListPoliciesResponse
+	(*GetPolicyRequest)(nil),      // 30: weir.v1.GetPolicyRequest
+	(*GetPolicyResponse)(nil),     // 31: weir.v1.GetPolicyResponse
+	(*Policy)(nil),                // 32: weir.v1.Policy
+	(*Rule)(nil),                  // 33: weir.v1.Rule
+	(*StatsRequest)(nil),          // 34: weir.v1.StatsRequest
+	(*StatsResponse)(nil),         // 35: weir.v1.StatsResponse
+	(*PolicyStats)(nil),           // 36: weir.v1.PolicyStats
+	(*RuleStats)(nil),             // 37: weir.v1.RuleStats
+	(*ExplainRequest)(nil),        // 38: weir.v1.ExplainRequest
+	(*ExplainResponse)(nil),       // 39: weir.v1.ExplainResponse
+	(*ExplainEnd)(nil),            // 40: weir.v1.ExplainEnd
+	(*RuleOutcome)(nil),           // 41: weir.v1.RuleOutcome
+	(*StatusRequest)(nil),         // 42: weir.v1.StatusRequest
+	(*StatusResponse)(nil),        // 43: weir.v1.StatusResponse
+	(*Condition)(nil),             // 44: weir.v1.Condition
+	(*Feature)(nil),               // 45: weir.v1.Feature
+	(*MapUse)(nil),                // 46: weir.v1.MapUse
+	(*Ring)(nil),                  // 47: weir.v1.Ring
+	(*FlowStore)(nil),             // 48: weir.v1.FlowStore
+	(*Program)(nil),               // 49: weir.v1.Program
+	(*Neighbour)(nil),             // 50: weir.v1.Neighbour
+	(*EndpointsRequest)(nil),      // 51: weir.v1.EndpointsRequest
+	(*EndpointsResponse)(nil),     // 52: weir.v1.EndpointsResponse
+	(*Endpoint)(nil),              // 53: weir.v1.Endpoint
+	(*AnnounceRequest)(nil),       // 54: weir.v1.AnnounceRequest
+	(*AnnounceResponse)(nil),      // 55: weir.v1.AnnounceResponse
+	(*RetractRequest)(nil),        // 56: weir.v1.RetractRequest
+	(*RetractResponse)(nil),       // 57: weir.v1.RetractResponse
+	nil,                           // 58: weir.v1.Peer.LabelsEntry
+	nil,                           // 59: weir.v1.StatusResponse.EndpointsByStateEntry
+	(*timestamppb.Timestamp)(nil), // 60: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 61: google.protobuf.Duration
 }
 var file_weir_proto_depIdxs = []int32{
-	4,  // 0: weir.v1.Peer.identity:type_name -> weir.v1.Identity
-	40, // 1: weir.v1.Peer.labels:type_name -> weir.v1.Peer.LabelsEntry
-	5,  // 2: weir.v1.Peer.workload:type_name -> weir.v1.Workload
-	7,  // 3: weir.v1.RuleRef.policy:type_name -> weir.v1.PolicyRef
-	1,  // 4: weir.v1.RuleRef.direction:type_name -> weir.v1.Direction
-	8,  // 5: weir.v1.NearestMiss.rule:type_name -> weir.v1.RuleRef
-	42, // 6: weir.v1.Flow.time:type_name -> google.protobuf.Timestamp
-	3,  // 7: weir.v1.Flow.kind:type_name -> weir.v1.FlowKind
-	0,  // 8: weir.v1.Flow.verdict:type_name -> weir.v1.Verdict
-	2,  // 9: weir.v1.Flow.reason:type_name -> weir.v1.Reason
-	1,  // 10: weir.v1.Flow.direction:type_name -> weir.v1.Direction
-	6,  // 11: weir.v1.Flow.source:type_name -> weir.v1.Peer
-	6,  // 12: weir.v1.Flow.destination:type_name -> weir.v1.Peer
-	8,  // 13: weir.v1.Flow.rule:type_name -> weir.v1.RuleRef
-	7,  // 14: weir.v1.Flow.isolating:type_name -> weir.v1.PolicyRef
-	9,  // 15: weir.v1.Flow.nearest_miss:type_name -> weir.v1.NearestMiss
-	6,  // 16: weir.v1.Flow.service:type_name -> weir.v1.Peer
-	0,  // 17: weir.v1.FlowFilter.verdicts:type_name -> weir.v1.Verdict
-	11, // 18: weir.v1.WatchRequest.filter:type_name -> weir.v1.FlowFilter
-	42, // 19: weir.v1.WatchRequest.since:type_name -> google.protobuf.Timestamp
-	10, // 20: weir.v1.WatchResponse.flows:type_name -> weir.v1.Flow
-	14, // 21: weir.v1.WatchResponse.loss:type_name -> weir.v1.Loss
-	11, // 22: weir.v1.ListRequest.filter:type_name -> weir.v1.FlowFilter
-	42, // 23: weir.v1.ListRequest.since:type_name -> google.protobuf.Timestamp
-	10, // 24: weir.v1.ListResponse.flows:type_name -> weir.v1.Flow
-	21, // 25: weir.v1.ListPoliciesResponse.policies:type_name -> weir.v1.Policy
-	21, // 26: weir.v1.GetPolicyResponse.policy:type_name -> weir.v1.Policy
-	7,  // 27: weir.v1.Policy.ref:type_name -> weir.v1.PolicyRef
-	22, // 28: weir.v1.Policy.rules:type_name -> weir.v1.Rule
-	8,  // 29: weir.v1.Rule.ref:type_name -> weir.v1.RuleRef
-	0,  // 30: weir.v1.ExplainResponse.verdict:type_name -> weir.v1.Verdict
-	25, // 31: weir.v1.ExplainResponse.ends:type_name -> weir.v1.ExplainEnd
-	6,  // 32: weir.v1.ExplainResponse.source:type_name -> weir.v1.Peer
-	6,  // 33: weir.v1.ExplainResponse.destination:type_name -> weir.v1.Peer
-	1,  // 34: weir.v1.ExplainEnd.direction:type_name -> weir.v1.Direction
-	0,  // 35: weir.v1.ExplainEnd.verdict:type_name -> weir.v1.Verdict
-	2,  // 36: weir.v1.ExplainEnd.reason:type_name -> weir.v1.Reason
-	8,  // 37: weir.v1.ExplainEnd.rule:type_name -> weir.v1.RuleRef
-	26, // 38: weir.v1.ExplainEnd.outcomes:type_name -> weir.v1.RuleOutcome
-	7,  // 39: weir.v1.ExplainEnd.isolating:type_name -> weir.v1.PolicyRef
-	0,  // 40: weir.v1.ExplainEnd.map_verdict:type_name -> weir.v1.Verdict
-	8,  // 41: weir.v1.ExplainEnd.map_rule:type_name -> weir.v1.RuleRef
-	6,  // 42: weir.v1.ExplainEnd.backend:type_name -> weir.v1.Peer
-	8,  // 43: weir.v1.RuleOutcome.rule:type_name -> weir.v1.RuleRef
-	42, // 44: weir.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
-	29, // 45: weir.v1.StatusResponse.conditions:type_name -> weir.v1.Condition
-	30, // 46: weir.v1.StatusResponse.features:type_name -> weir.v1.Feature
-	41, // 47: weir.v1.StatusResponse.endpoints_by_state:type_name -> weir.v1.StatusResponse.EndpointsByStateEntry
-	31, // 48: weir.v1.StatusResponse.maps:type_name -> weir.v1.MapUse
-	43, // 49: weir.v1.StatusResponse.last_apply:type_name -> google.protobuf.Duration
-	32, // 50: weir.v1.StatusResponse.neighbours:type_name -> weir.v1.Neighbour
-	35, // 51: weir.v1.EndpointsResponse.endpoints:type_name -> weir.v1.Endpoint
-	7,  // 52: weir.v1.Endpoint.ingress_policies:type_name -> weir.v1.PolicyRef
-	7,  // 53: weir.v1.Endpoint.egress_policies:type_name -> weir.v1.PolicyRef
-	12, // 54: weir.v1.Flows.Watch:input_type -> weir.v1.WatchRequest
-	15, // 55: weir.v1.Flows.List:input_type -> weir.v1.ListRequest
-	17, // 56: weir.v1.Policies.List:input_type -> weir.v1.ListPoliciesRequest
-	19, // 57: weir.v1.Policies.Get:input_type -> weir.v1.GetPolicyRequest
-	23, // 58: weir.v1.Policies.Explain:input_type -> weir.v1.ExplainRequest
-	27, // 59: weir.v1.Agent.Status:input_type -> weir.v1.StatusRequest
-	33, // 60: weir.v1.Agent.Endpoints:input_type -> weir.v1.EndpointsRequest
-	36, // 61: weir.v1.Agent.Announce:input_type -> weir.v1.AnnounceRequest
-	38, // 62: weir.v1.Agent.Retract:input_type -> weir.v1.RetractRequest
-	13, // 63: weir.v1.Flows.Watch:output_type -> weir.v1.WatchResponse
-	16, // 64: weir.v1.Flows.List:output_type -> weir.v1.ListResponse
-	18, // 65: weir.v1.Policies.List:output_type -> weir.v1.ListPoliciesResponse
-	20, // 66: weir.v1.Policies.Get:output_type -> weir.v1.GetPolicyResponse
-	24, // 67: weir.v1.Policies.Explain:output_type -> weir.v1.ExplainResponse
-	28, // 68: weir.v1.Agent.Status:output_type -> weir.v1.StatusResponse
-	34, // 69: weir.v1.Agent.Endpoints:output_type -> weir.v1.EndpointsResponse
-	37, // 70: weir.v1.Agent.Announce:output_type -> weir.v1.AnnounceResponse
-	39, // 71: weir.v1.Agent.Retract:output_type -> weir.v1.RetractResponse
-	63, // [63:72] is the sub-list for method output_type
-	54, // [54:63] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	5,   // 0: weir.v1.Peer.identity:type_name -> weir.v1.Identity
+	58,  // 1: weir.v1.Peer.labels:type_name -> weir.v1.Peer.LabelsEntry
+	8,   // 2: weir.v1.Peer.workload:type_name -> weir.v1.Workload
+	10,  // 3: weir.v1.RuleRef.policy:type_name -> weir.v1.PolicyRef
+	1,   // 4: weir.v1.RuleRef.direction:type_name -> weir.v1.Direction
+	11,  // 5: weir.v1.NearestMiss.rule:type_name -> weir.v1.RuleRef
+	60,  // 6: weir.v1.Flow.time:type_name -> google.protobuf.Timestamp
+	3,   // 7: weir.v1.Flow.kind:type_name -> weir.v1.FlowKind
+	0,   // 8: weir.v1.Flow.verdict:type_name -> weir.v1.Verdict
+	2,   // 9: weir.v1.Flow.reason:type_name -> weir.v1.Reason
+	1,   // 10: weir.v1.Flow.direction:type_name -> weir.v1.Direction
+	9,   // 11: weir.v1.Flow.source:type_name -> weir.v1.Peer
+	9,   // 12: weir.v1.Flow.destination:type_name -> weir.v1.Peer
+	11,  // 13: weir.v1.Flow.rule:type_name -> weir.v1.RuleRef
+	10,  // 14: weir.v1.Flow.isolating:type_name -> weir.v1.PolicyRef
+	12,  // 15: weir.v1.Flow.nearest_miss:type_name -> weir.v1.NearestMiss
+	9,   // 16: weir.v1.Flow.service:type_name -> weir.v1.Peer
+	60,  // 17: weir.v1.Flow.start:type_name -> google.protobuf.Timestamp
+	61,  // 18: weir.v1.Flow.duration:type_name -> google.protobuf.Duration
+	14,  // 19: weir.v1.Flow.sent:type_name -> weir.v1.Traffic
+	14,  // 20: weir.v1.Flow.answered:type_name -> weir.v1.Traffic
+	4,   // 21: weir.v1.Flow.end_reason:type_name -> weir.v1.EndReason
+	0,   // 22: weir.v1.FlowFilter.verdicts:type_name -> weir.v1.Verdict
+	16,  // 23: weir.v1.FlowFilter.source:type_name -> weir.v1.PeerFilter
+	16,  // 24: weir.v1.FlowFilter.destination:type_name -> weir.v1.PeerFilter
+	16,  // 25: weir.v1.FlowFilter.either:type_name -> weir.v1.PeerFilter
+	2,   // 26: weir.v1.FlowFilter.reasons:type_name -> weir.v1.Reason
+	17,  // 27: weir.v1.FlowFilter.tcp_flags:type_name -> weir.v1.TcpFlagFilter
+	1,   // 28: weir.v1.FlowFilter.directions:type_name -> weir.v1.Direction
+	18,  // 29: weir.v1.FlowFilter.rules:type_name -> weir.v1.RuleFilter
+	3,   // 30: weir.v1.FlowFilter.kinds:type_name -> weir.v1.FlowKind
+	4,   // 31: weir.v1.FlowFilter.end_reasons:type_name -> weir.v1.EndReason
+	5,   // 32: weir.v1.PeerFilter.identities:type_name -> weir.v1.Identity
+	1,   // 33: weir.v1.RuleFilter.direction:type_name -> weir.v1.Direction
+	15,  // 34: weir.v1.WatchRequest.filter:type_name -> weir.v1.FlowFilter
+	60,  // 35: weir.v1.WatchRequest.since:type_name -> google.protobuf.Timestamp
+	15,  // 36: weir.v1.WatchRequest.include:type_name -> weir.v1.FlowFilter
+	15,  // 37: weir.v1.WatchRequest.exclude:type_name -> weir.v1.FlowFilter
+	60,  // 38: weir.v1.WatchRequest.until:type_name -> google.protobuf.Timestamp
+	13,  // 39: weir.v1.WatchResponse.flows:type_name -> weir.v1.Flow
+	21,  // 40: weir.v1.WatchResponse.loss:type_name -> weir.v1.Loss
+	15,  // 41: weir.v1.ListRequest.filter:type_name -> weir.v1.FlowFilter
+	60,  // 42: weir.v1.ListRequest.since:type_name -> google.protobuf.Timestamp
+	15,  // 43: weir.v1.ListRequest.include:type_name -> weir.v1.FlowFilter
+	15,  // 44: weir.v1.ListRequest.exclude:type_name -> weir.v1.FlowFilter
+	60,  // 45: weir.v1.ListRequest.until:type_name -> google.protobuf.Timestamp
+	13,  // 46: weir.v1.ListResponse.flows:type_name -> weir.v1.Flow
+	6,   // 47: weir.v1.SummarizeRequest.by:type_name -> weir.v1.SummaryKey
+	15,  // 48: weir.v1.SummarizeRequest.filter:type_name -> weir.v1.FlowFilter
+	15,  // 49: weir.v1.SummarizeRequest.include:type_name -> weir.v1.FlowFilter
+	15,  // 50: weir.v1.SummarizeRequest.exclude:type_name -> weir.v1.FlowFilter
+	60,  // 51: weir.v1.SummarizeRequest.since:type_name -> google.protobuf.Timestamp
+	60,  // 52: weir.v1.SummarizeRequest.until:type_name -> google.protobuf.Timestamp
+	7,   // 53: weir.v1.SummarizeRequest.order:type_name -> weir.v1.SummaryOrder
+	26,  // 54: weir.v1.SummarizeResponse.groups:type_name -> weir.v1.SummaryGroup
+	27,  // 55: weir.v1.SummarizeResponse.total:type_name -> weir.v1.SummaryCounts
+	60,  // 56: weir.v1.SummarizeResponse.oldest:type_name -> google.protobuf.Timestamp
+	9,   // 57: weir.v1.SummaryGroup.source:type_name -> weir.v1.Peer
+	9,   // 58: weir.v1.SummaryGroup.destination:type_name -> weir.v1.Peer
+	0,   // 59: weir.v1.SummaryGroup.verdict:type_name -> weir.v1.Verdict
+	10,  // 60: weir.v1.SummaryGroup.policies:type_name -> weir.v1.PolicyRef
+	11,  // 61: weir.v1.SummaryGroup.rule:type_name -> weir.v1.RuleRef
+	2,   // 62: weir.v1.SummaryGroup.reason:type_name -> weir.v1.Reason
+	1,   // 63: weir.v1.SummaryGroup.direction:type_name -> weir.v1.Direction
+	27,  // 64: weir.v1.SummaryGroup.counts:type_name -> weir.v1.SummaryCounts
+	12,  // 65: weir.v1.SummaryGroup.nearest_miss:type_name -> weir.v1.NearestMiss
+	14,  // 66: weir.v1.SummaryCounts.sent:type_name -> weir.v1.Traffic
+	14,  // 67: weir.v1.SummaryCounts.answered:type_name -> weir.v1.Traffic
+	60,  // 68: weir.v1.SummaryCounts.first:type_name -> google.protobuf.Timestamp
+	60,  // 69: weir.v1.SummaryCounts.last:type_name -> google.protobuf.Timestamp
+	32,  // 70: weir.v1.ListPoliciesResponse.policies:type_name -> weir.v1.Policy
+	32,  // 71: weir.v1.GetPolicyResponse.policy:type_name -> weir.v1.Policy
+	10,  // 72: weir.v1.Policy.ref:type_name -> weir.v1.PolicyRef
+	33,  // 73: weir.v1.Policy.rules:type_name -> weir.v1.Rule
+	11,  // 74: weir.v1.Rule.ref:type_name -> weir.v1.RuleRef
+	36,  // 75: weir.v1.StatsResponse.policies:type_name -> weir.v1.PolicyStats
+	60,  // 76: weir.v1.StatsResponse.since:type_name -> google.protobuf.Timestamp
+	10,  // 77: weir.v1.PolicyStats.ref:type_name -> weir.v1.PolicyRef
+	37,  // 78: weir.v1.PolicyStats.rules:type_name -> weir.v1.RuleStats
+	11,  // 79: weir.v1.RuleStats.ref:type_name -> weir.v1.RuleRef
+	0,   // 80: weir.v1.ExplainResponse.verdict:type_name -> weir.v1.Verdict
+	40,  // 81: weir.v1.ExplainResponse.ends:type_name -> weir.v1.ExplainEnd
+	9,   // 82: weir.v1.ExplainResponse.source:type_name -> weir.v1.Peer
+	9,   // 83: weir.v1.ExplainResponse.destination:type_name -> weir.v1.Peer
+	1,   // 84: weir.v1.ExplainEnd.direction:type_name -> weir.v1.Direction
+	0,   // 85: weir.v1.ExplainEnd.verdict:type_name -> weir.v1.Verdict
+	2,   // 86: weir.v1.ExplainEnd.reason:type_name -> weir.v1.Reason
+	11,  // 87: weir.v1.ExplainEnd.rule:type_name -> weir.v1.RuleRef
+	41,  // 88: weir.v1.ExplainEnd.outcomes:type_name -> weir.v1.RuleOutcome
+	10,  // 89: weir.v1.ExplainEnd.isolating:type_name -> weir.v1.PolicyRef
+	0,   // 90: weir.v1.ExplainEnd.map_verdict:type_name -> weir.v1.Verdict
+	11,  // 91: weir.v1.ExplainEnd.map_rule:type_name -> weir.v1.RuleRef
+	9,   // 92: weir.v1.ExplainEnd.backend:type_name -> weir.v1.Peer
+	11,  // 93: weir.v1.RuleOutcome.rule:type_name -> weir.v1.RuleRef
+	60,  // 94: weir.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
+	44,  // 95: weir.v1.StatusResponse.conditions:type_name -> weir.v1.Condition
+	45,  // 96: weir.v1.StatusResponse.features:type_name -> weir.v1.Feature
+	59,  // 97: weir.v1.StatusResponse.endpoints_by_state:type_name -> weir.v1.StatusResponse.EndpointsByStateEntry
+	46,  // 98: weir.v1.StatusResponse.maps:type_name -> weir.v1.MapUse
+	61,  // 99: weir.v1.StatusResponse.last_apply:type_name -> google.protobuf.Duration
+	50,  // 100: weir.v1.StatusResponse.neighbours:type_name -> weir.v1.Neighbour
+	47,  // 101: weir.v1.StatusResponse.rings:type_name -> weir.v1.Ring
+	48,  // 102: weir.v1.StatusResponse.store:type_name -> weir.v1.FlowStore
+	49,  // 103: weir.v1.StatusResponse.programs:type_name -> weir.v1.Program
+	60,  // 104: weir.v1.FlowStore.oldest:type_name -> google.protobuf.Timestamp
+	61,  // 105: weir.v1.Program.run_time:type_name -> google.protobuf.Duration
+	53,  // 106: weir.v1.EndpointsResponse.endpoints:type_name -> weir.v1.Endpoint
+	10,  // 107: weir.v1.Endpoint.ingress_policies:type_name -> weir.v1.PolicyRef
+	10,  // 108: weir.v1.Endpoint.egress_policies:type_name -> weir.v1.PolicyRef
+	19,  // 109: weir.v1.Flows.Watch:input_type -> weir.v1.WatchRequest
+	22,  // 110: weir.v1.Flows.List:input_type -> weir.v1.ListRequest
+	24,  // 111: weir.v1.Flows.Summarize:input_type -> weir.v1.SummarizeRequest
+	28,  // 112: weir.v1.Policies.List:input_type -> weir.v1.ListPoliciesRequest
+	30,  // 113: weir.v1.Policies.Get:input_type -> weir.v1.GetPolicyRequest
+	38,  // 114: weir.v1.Policies.Explain:input_type -> weir.v1.ExplainRequest
+	34,  // 115: weir.v1.Policies.Stats:input_type -> weir.v1.StatsRequest
+	42,  // 116: weir.v1.Agent.Status:input_type -> weir.v1.StatusRequest
+	51,  // 117: weir.v1.Agent.Endpoints:input_type -> weir.v1.EndpointsRequest
+	54,  // 118: weir.v1.Agent.Announce:input_type -> weir.v1.AnnounceRequest
+	56,  // 119: weir.v1.Agent.Retract:input_type -> weir.v1.RetractRequest
+	20,  // 120: weir.v1.Flows.Watch:output_type -> weir.v1.WatchResponse
+	23,  // 121: weir.v1.Flows.List:output_type -> weir.v1.ListResponse
+	25,  // 122: weir.v1.Flows.Summarize:output_type -> weir.v1.SummarizeResponse
+	29,  // 123: weir.v1.Policies.List:output_type -> weir.v1.ListPoliciesResponse
+	31,  // 124: weir.v1.Policies.Get:output_type -> weir.v1.GetPolicyResponse
+	39,  // 125: weir.v1.Policies.Explain:output_type -> weir.v1.ExplainResponse
+	35,  // 126: weir.v1.Policies.Stats:output_type -> weir.v1.StatsResponse
+	43,  // 127: weir.v1.Agent.Status:output_type -> weir.v1.StatusResponse
+	52,  // 128: weir.v1.Agent.Endpoints:output_type -> weir.v1.EndpointsResponse
+	55,  // 129: weir.v1.Agent.Announce:output_type -> weir.v1.AnnounceResponse
+	57,  // 130: weir.v1.Agent.Retract:output_type -> weir.v1.RetractResponse
+	120, // [120:131] is the sub-list for method output_type
+	109, // [109:120] is the sub-list for method input_type
+	109, // [109:109] is the sub-list for extension type_name
+	109, // [109:109] is the sub-list for extension extendee
+	0,   // [0:109] is the sub-list for field type_name
 }
 
 func init() { file_weir_proto_init() }
@@ -3370,13 +5563,15 @@ func file_weir_proto_init() {
 	if File_weir_proto != nil {
 		return
 	}
+	file_weir_proto_msgTypes[7].OneofWrappers = []any{}
+	file_weir_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weir_proto_rawDesc), len(file_weir_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   37,
+			NumEnums:      8,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -24,8 +24,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Flows_Watch_FullMethodName = "/weir.v1.Flows/Watch"
-	Flows_List_FullMethodName  = "/weir.v1.Flows/List"
+	Flows_Watch_FullMethodName     = "/weir.v1.Flows/Watch"
+	Flows_List_FullMethodName      = "/weir.v1.Flows/List"
+	Flows_Summarize_FullMethodName = "/weir.v1.Flows/Summarize"
 )
 
 // FlowsClient is the client API for Flows service.
@@ -39,6 +40,8 @@ type FlowsClient interface {
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 	// List returns kept flows, oldest first, a page at a time.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
+	// Summarize counts kept flows in groups, those with the most first.
+	Summarize(ctx context.Context, in *SummarizeRequest, opts ...grpc.CallOption) (*SummarizeResponse, error)
 }
 
 type flowsClient struct {
@@ -78,6 +81,16 @@ func (c *flowsClient) List(ctx context.Context, in *ListRequest, opts ...grpc.Ca
 	return out, nil
 }
 
+func (c *flowsClient) Summarize(ctx context.Context, in *SummarizeRequest, opts ...grpc.CallOption) (*SummarizeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SummarizeResponse)
+	err := c.cc.Invoke(ctx, Flows_Summarize_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // FlowsServer is the server API for Flows service.
 // All implementations must embed UnimplementedFlowsServer
 // for forward compatibility.
@@ -89,6 +102,8 @@ type FlowsServer interface {
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	// List returns kept flows, oldest first, a page at a time.
 	List(context.Context, *ListRequest) (*ListResponse, error)
+	// Summarize counts kept flows in groups, those with the most first.
+	Summarize(context.Context, *SummarizeRequest) (*SummarizeResponse, error)
 	mustEmbedUnimplementedFlowsServer()
 }
 
@@ -104,6 +119,9 @@ func (UnimplementedFlowsServer) Watch(*WatchRequest, grpc.ServerStreamingServer[
 }
 func (UnimplementedFlowsServer) List(context.Context, *ListRequest) (*ListResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method List not implemented")
+}
+func (UnimplementedFlowsServer) Summarize(context.Context, *SummarizeRequest) (*SummarizeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Summarize not implemented")
 }
 func (UnimplementedFlowsServer) mustEmbedUnimplementedFlowsServer() {}
 func (UnimplementedFlowsServer) testEmbeddedByValue()               {}
@@ -155,6 +173,24 @@ func _Flows_List_Handler(srv interface{}, ctx context.Context, dec func(interfac
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Flows_Summarize_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SummarizeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FlowsServer).Summarize(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Flows_Summarize_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FlowsServer).Summarize(ctx, req.(*SummarizeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Flows_ServiceDesc is the grpc.ServiceDesc for Flows service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -165,6 +201,10 @@ var Flows_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "List",
 			Handler:    _Flows_List_Handler,
+		},
+		{
+			MethodName: "Summarize",
+			Handler:    _Flows_Summarize_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
@@ -181,6 +221,7 @@ const (
 	Policies_List_FullMethodName    = "/weir.v1.Policies/List"
 	Policies_Get_FullMethodName     = "/weir.v1.Policies/Get"
 	Policies_Explain_FullMethodName = "/weir.v1.Policies/Explain"
+	Policies_Stats_FullMethodName   = "/weir.v1.Policies/Stats"
 )
 
 // PoliciesClient is the client API for Policies service.
@@ -189,10 +230,15 @@ const (
 //
 // Policies shows what the agent enforces and why.
 type PoliciesClient interface {
+	// List returns the policies of one namespace, or all, by namespace and name.
 	List(ctx context.Context, in *ListPoliciesRequest, opts ...grpc.CallOption) (*ListPoliciesResponse, error)
+	// Get returns one policy; NOT_FOUND if the agent knows none of that name.
 	Get(ctx context.Context, in *GetPolicyRequest, opts ...grpc.CallOption) (*GetPolicyResponse, error)
 	// Explain judges a flow that need not exist, at both ends that are on this node.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
+	// Stats counts what policies and their rules decided, where the agent was
+	// told to account for it (--rule-metrics).
+	Stats(ctx context.Context, in *StatsRequest, opts ...grpc.CallOption) (*StatsResponse, error)
 }
 
 type policiesClient struct {
@@ -233,16 +279,31 @@ func (c *policiesClient) Explain(ctx context.Context, in *ExplainRequest, opts .
 	return out, nil
 }
 
+func (c *policiesClient) Stats(ctx context.Context, in *StatsRequest, opts ...grpc.CallOption) (*StatsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StatsResponse)
+	err := c.cc.Invoke(ctx, Policies_Stats_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PoliciesServer is the server API for Policies service.
 // All implementations must embed UnimplementedPoliciesServer
 // for forward compatibility.
 //
 // Policies shows what the agent enforces and why.
 type PoliciesServer interface {
+	// List returns the policies of one namespace, or all, by namespace and name.
 	List(context.Context, *ListPoliciesRequest) (*ListPoliciesResponse, error)
+	// Get returns one policy; NOT_FOUND if the agent knows none of that name.
 	Get(context.Context, *GetPolicyRequest) (*GetPolicyResponse, error)
 	// Explain judges a flow that need not exist, at both ends that are on this node.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
+	// Stats counts what policies and their rules decided, where the agent was
+	// told to account for it (--rule-metrics).
+	Stats(context.Context, *StatsRequest) (*StatsResponse, error)
 	mustEmbedUnimplementedPoliciesServer()
 }
 
@@ -261,6 +322,9 @@ func (UnimplementedPoliciesServer) Get(context.Context, *GetPolicyRequest) (*Get
 }
 func (UnimplementedPoliciesServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
+}
+func (UnimplementedPoliciesServer) Stats(context.Context, *StatsRequest) (*StatsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Stats not implemented")
 }
 func (UnimplementedPoliciesServer) mustEmbedUnimplementedPoliciesServer() {}
 func (UnimplementedPoliciesServer) testEmbeddedByValue()                  {}
@@ -337,6 +401,24 @@ func _Policies_Explain_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Policies_Stats_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StatsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PoliciesServer).Stats(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Policies_Stats_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PoliciesServer).Stats(ctx, req.(*StatsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Policies_ServiceDesc is the grpc.ServiceDesc for Policies service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -356,6 +438,10 @@ var Policies_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "Explain",
 			Handler:    _Policies_Explain_Handler,
 		},
+		{
+			MethodName: "Stats",
+			Handler:    _Policies_Stats_Handler,
+		},
 	},
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "weir.proto",
@@ -374,7 +460,9 @@ const (
 //
 // Agent shows the agent's own state, and takes announcements of pods.
 type AgentClient interface {
+	// Status tells what the agent is, whether it is ready, and what is wrong.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
+	// Endpoints lists the interfaces of this node and the pods behind them.
 	Endpoints(ctx context.Context, in *EndpointsRequest, opts ...grpc.CallOption) (*EndpointsResponse, error)
 	// Announce tells of a pod before its first packet, and returns when its
 	// programs are attached and its policy is in the maps. Unix socket only.
@@ -437,7 +525,9 @@ func (c *agentClient) Retract(ctx context.Context, in *RetractRequest, opts ...g
 //
 // Agent shows the agent's own state, and takes announcements of pods.
 type AgentServer interface {
+	// Status tells what the agent is, whether it is ready, and what is wrong.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// Endpoints lists the interfaces of this node and the pods behind them.
 	Endpoints(context.Context, *EndpointsRequest) (*EndpointsResponse, error)
 	// Announce tells of a pod before its first packet, and returns when its
 	// programs are attached and its policy is in the maps. Unix socket only.

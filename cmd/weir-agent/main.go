@@ -51,12 +51,16 @@ func command(args []string) *cobra.Command {
 		Long: `weir-agent enforces NetworkPolicy on the pods of this node with eBPF and serves
 every flow with its verdict on a Unix socket, for the command weir.
 
+Policies and pods come from a directory of manifests, or from the API server of a
+cluster: by --kubeconfig, or in a pod by its ServiceAccount.
+
 Options come from flags, from the environment (--state-dir is WEIR_STATE_DIR)
 and from a file (the flags' names are its keys), in that order of precedence.
 Of a file that changes, modes apply at once; anything else needs a restart.
 
 Exit codes: 0 told to end, 1 failed, 2 unusable options.`,
 		Example: `  weir-agent --manifests /etc/weir/manifests
+  weir-agent --kubeconfig ~/.kube/config --node node-1
   weir-agent --config /etc/weir/weir.yaml
   weir-agent cleanup`,
 		Version:       version,
@@ -71,7 +75,7 @@ Exit codes: 0 told to end, 1 failed, 2 unusable options.`,
 				return usageError{err}
 			}
 			log := options.Logger()
-			log.Info("starting", "version", version, "node", options.Node, "manifests", options.Manifests)
+			log.Info("starting", "version", version, "node", options.Node)
 			return agent.Run(cmd.Context(), agent.Setup{
 				Options: options,
 				Version: version,
@@ -85,20 +89,32 @@ Exit codes: 0 told to end, 1 failed, 2 unusable options.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringVar(&config, "config", "", "file of options, watched for changes")
 	options.Flags(root.PersistentFlags())
-	root.AddCommand(&cobra.Command{
+	var stay bool
+	var await string
+	cleanup := &cobra.Command{
 		Use:   "cleanup",
 		Short: "Remove every link, filter, pin and map of weir from this node, also of a dead agent",
 		Long: `cleanup removes every link, filter, pin and map of weir from this node, also those
 of an agent that is gone. Policies are no longer enforced then. It refuses while
-an agent runs.`,
+an agent runs. With --cni-preset it takes the plugin weir-cni away as well.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := fill(cmd, &options, config); err != nil {
 				return err
 			}
-			return agent.Cleanup(options, options.Logger())
+			if await != "" {
+				return agent.AwaitCleanup(cmd.Context(), await, version)
+			}
+			if err := agent.Cleanup(options, options.Logger()); err != nil || !stay {
+				return err
+			}
+			<-cmd.Context().Done()
+			return nil
 		},
-	})
+	}
+	cleanup.Flags().BoolVar(&stay, "stay", false, "when all is removed, wait to be told to end, as a pod of a DaemonSet must")
+	cleanup.Flags().StringVar(&await, "await", "", "remove nothing here; wait until the DaemonSet namespace/name has done so on every node")
+	root.AddCommand(cleanup)
 	return root
 }
 

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package observe
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"testing"
+
+	weirv1 "github.com/weirnet/weir/api/v1"
+	"github.com/weirnet/weir/test/node"
+)
+
+// Denials are counted packet by packet, however few of them are told as events;
+// summaries and statistics agree with what was sent.
+func TestCounts(t *testing.T) {
+	node.RequireKernel(t)
+	s := newStage(t, "--rule-metrics")
+	const packets, connections = 300, 4
+	conn, err := s.stranger.Dial("udp", netip.AddrPortFrom(s.web.Addrs[0], 9), answer)
+	s.must(err)
+	defer conn.Close()
+	for range packets {
+		_, err := conn.Write([]byte("nobody listens"))
+		s.must(err)
+	}
+	for range connections {
+		s.must(s.frontend.Try("tcp", netip.AddrPortFrom(s.web.Addrs[0], 8080), answer))
+	}
+	s.until("dropped packets", func(context.Context) error {
+		n, err := s.view.Denied("web", "ingress", "no-rule")
+		if err == nil && n != packets {
+			err = fmt.Errorf("%v of %d", n, packets)
+		}
+		return err
+	})
+	s.until("statistics of rules", func(ctx context.Context) error { return s.rules(ctx, connections) })
+	s.until("summary of denials", func(ctx context.Context) error { return s.denials(ctx, packets) })
+}
+
+// rules: each connection is one flow of ingress rule 0.
+func (s *stage) rules(ctx context.Context, connections uint64) error {
+	stats, err := s.client.Policies.Stats(ctx, &weirv1.StatsRequest{Namespace: "shop", Name: "allow-web"})
+	if err != nil {
+		return err
+	}
+	if !stats.GetEnabled() || len(stats.GetPolicies()) != 1 || len(stats.GetPolicies()[0].GetRules()) != 1 {
+		return fmt.Errorf("%v", stats)
+	}
+	rule := stats.GetPolicies()[0].GetRules()[0]
+	// A connection with one exchange is 8 packets and more, 4 of them with 4 bytes or none beyond 40 of headers.
+	if rule.GetFlows() != connections || rule.GetPackets() < connections*8 || rule.GetBytes() < rule.GetPackets()*40 || stats.GetPolicies()[0].GetDenials() == 0 {
+		return fmt.Errorf("%v", stats)
+	}
+	return nil
+}
+
+// denials: what events told of is some, and never more than was sent.
+func (s *stage) denials(ctx context.Context, packets uint64) error {
+	sum, err := s.client.Flows.Summarize(ctx, &weirv1.SummarizeRequest{
+		By: []weirv1.SummaryKey{
+			weirv1.SummaryKey_SUMMARY_KEY_SOURCE, weirv1.SummaryKey_SUMMARY_KEY_DESTINATION,
+			weirv1.SummaryKey_SUMMARY_KEY_PORT, weirv1.SummaryKey_SUMMARY_KEY_POLICY,
+		},
+		Filter: &weirv1.FlowFilter{Verdicts: []weirv1.Verdict{weirv1.Verdict_VERDICT_DENIED}, Protocols: []uint32{17}},
+	})
+	if err != nil {
+		return err
+	}
+	if len(sum.GetGroups()) != 1 {
+		return fmt.Errorf("%v", sum)
+	}
+	g := sum.GetGroups()[0]
+	if g.GetSource().GetName() != "stranger" || g.GetDestination().GetName() != "web" || g.GetPort() != 9 ||
+		len(g.GetPolicies()) != 1 || g.GetPolicies()[0].GetName() != "allow-web" || g.GetNearestMiss().GetWhy() == "" {
+		return fmt.Errorf("%v", g)
+	}
+	if n := g.GetCounts().GetDenials(); n == 0 || n > packets || g.GetCounts().GetFlows() != 0 {
+		return fmt.Errorf("%d denials told of %d", n, packets)
+	}
+	return nil
+}
