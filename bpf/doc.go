@@ -9,4 +9,4 @@
 // here are generated from its BTF and are the only Go types of them.
 package bpf
 
-//go:generate go tool bpf2go -cc clang-19 -cflags "-O2 -g -Wall -Werror -mcpu=v3 -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu" -target bpfel -type direction -type side -type verdict -type reason -type mode -type endpoint_flag -type peer_flag -type flow_flag -type event_kind -type ring -type action -type row_limit -type event Weir src/weir.bpf.c -- -Isrc
+//go:generate go tool bpf2go -cc clang-19 -cflags "-O2 -g -Wall -Werror -mcpu=v3 -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu" -target bpfel -type direction -type side -type verdict -type reason -type mode -type endpoint_flag -type peer_flag -type flow_flag -type packet_mark -type event_kind -type ring -type action -type row_limit -type event Weir src/weir.bpf.c -- -Isrc

@@ -22,22 +22,24 @@ func TestLayout(t *testing.T) {
 		size uint32
 		typ  reflect.Type
 	}{
-		{"endpoint", 16, reflect.TypeFor[WeirEndpoint]()},
+		{"endpoint", 20, reflect.TypeFor[WeirEndpoint]()},
 		{"address", 16, reflect.TypeFor[WeirAddress]()},
-		{"peer", 8, reflect.TypeFor[WeirPeer]()},
+		{"owner", 20, reflect.TypeFor[WeirOwner]()},
+		{"peer", 24, reflect.TypeFor[WeirPeer]()},
 		{"cidr_key", 20, reflect.TypeFor[WeirCidrKey]()},
 		{"row_key", 12, reflect.TypeFor[WeirRowKey]()},
 		{"row", 184, reflect.TypeFor[WeirRow]()},
 		{"flow_key", 44, reflect.TypeFor[WeirFlowKey]()},
 		{"flow", 64, reflect.TypeFor[WeirFlow]()},
 		{"frag_key", 44, reflect.TypeFor[WeirFragKey]()},
-		{"frag", 16, reflect.TypeFor[WeirFrag]()},
+		{"frag", 60, reflect.TypeFor[WeirFrag]()},
 		{"caller", 24, reflect.TypeFor[WeirCaller]()},
 		{"called", 20, reflect.TypeFor[WeirCalled]()},
 		{"port_key", 4, reflect.TypeFor[WeirPortKey]()},
 		{"traffic", 16, reflect.TypeFor[WeirTraffic]()},
 		{"drop_key", 8, reflect.TypeFor[WeirDropKey]()},
-		{"ring_stats", 16, reflect.TypeFor[WeirRingStats]()},
+		{"allowance", 16, reflect.TypeFor[WeirAllowance]()},
+		{"ring_stats", 40, reflect.TypeFor[WeirRingStats]()},
 		{"event", 104, reflect.TypeFor[WeirEvent]()},
 	} {
 		var c *btf.Struct

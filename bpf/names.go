@@ -162,6 +162,8 @@ func FlowFlagName(v WeirFlowFlag) string {
 		return "translated"
 	case WeirFlowFlagFLOW_FOREIGN:
 		return "foreign"
+	case WeirFlowFlagFLOW_CALLS_NODE:
+		return "calls-node"
 	}
 	return unnamed("flow-flag", uint32(v))
 }

@@ -25,6 +25,20 @@ type WeirAddress struct {
 	Bytes [16]uint8
 }
 
+type WeirAllowance struct {
+	_       structs.HostLayout
+	Allowed struct {
+		_      structs.HostLayout
+		Tokens uint32
+		Filled uint32
+	}
+	Denied struct {
+		_      structs.HostLayout
+		Tokens uint32
+		Filled uint32
+	}
+}
+
 type WeirCalled struct {
 	_           structs.HostLayout
 	Service     [16]uint8
@@ -72,6 +86,7 @@ type WeirDropKey struct {
 
 type WeirEndpoint struct {
 	_          structs.HostLayout
+	Ifindex    uint32
 	SetIngress uint32
 	SetEgress  uint32
 	Slot       uint32
@@ -113,9 +128,9 @@ type WeirEvent struct {
 	Length      uint32
 	Repeats     uint32
 	ServicePort uint16
-	Pad         [2]uint8
+	Sample      uint16
 	Service     [16]uint8
-	Pad2        uint32
+	Pad         uint32
 }
 
 type WeirEventKind uint32
@@ -144,7 +159,7 @@ type WeirFlow struct {
 	Flags     uint8
 	TcpTx     uint8
 	TcpRx     uint8
-	Pad       [2]uint8
+	Tag       uint16
 }
 
 type WeirFlowFlag uint32
@@ -157,6 +172,7 @@ const (
 	WeirFlowFlagFLOW_STICKY     WeirFlowFlag = 16
 	WeirFlowFlagFLOW_FOREIGN    WeirFlowFlag = 64
 	WeirFlowFlagFLOW_TRANSLATED WeirFlowFlag = 32
+	WeirFlowFlagFLOW_CALLS_NODE WeirFlowFlag = 128
 )
 
 type WeirFlowKey struct {
@@ -172,6 +188,7 @@ type WeirFlowKey struct {
 
 type WeirFrag struct {
 	_       structs.HostLayout
+	Key     WeirFragKey
 	Seen    uint32
 	Epoch   uint32
 	Sport   uint16
@@ -201,10 +218,23 @@ const (
 	WeirModeMODE_NOT_READY_OPEN WeirMode = 3
 )
 
+type WeirOwner struct {
+	_       structs.HostLayout
+	Address WeirAddress
+	Ifindex uint32
+}
+
+type WeirPacketMark uint32
+
+const (
+	WeirPacketMarkMARK_CALLS_NODE WeirPacketMark = 30565
+)
+
 type WeirPeer struct {
-	_     structs.HostLayout
-	Class uint32
-	Flags uint32
+	_       structs.HostLayout
+	Address WeirAddress
+	Class   uint32
+	Flags   uint32
 }
 
 type WeirPeerFlag uint32
@@ -262,9 +292,12 @@ const (
 )
 
 type WeirRingStats struct {
-	_       structs.HostLayout
-	Emitted uint64
-	Lost    uint64
+	_          structs.HostLayout
+	Emitted    uint64
+	Lost       uint64
+	Limited    uint64
+	Thinned    uint64
+	Suppressed uint64
 }
 
 type WeirRow struct {
@@ -323,6 +356,7 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	WeirMapAllowances      = "allowances"
 	WeirMapCidrs           = "cidrs"
 	WeirMapCounters        = "counters"
 	WeirMapDeferred        = "deferred"
@@ -349,6 +383,10 @@ const (
 	WeirProgForwardMatch   = "forward_match"
 	WeirProgFromPod        = "from_pod"
 	WeirProgToPod          = "to_pod"
+	WeirVarAllowedBurst    = "allowed_burst"
+	WeirVarAllowedRate     = "allowed_rate"
+	WeirVarDeniedBurst     = "denied_burst"
+	WeirVarDeniedRate      = "denied_rate"
 	WeirVarExports         = "exports"
 	WeirVarHaveConntrack   = "have_conntrack"
 	WeirVarHaveForwardHook = "have_forward_hook"
@@ -410,6 +448,7 @@ type WeirProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type WeirMapSpecs struct {
+	Allowances    *ebpf.MapSpec `ebpf:"allowances"`
 	Cidrs         *ebpf.MapSpec `ebpf:"cidrs"`
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Deferred      *ebpf.MapSpec `ebpf:"deferred"`
@@ -438,6 +477,10 @@ type WeirMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type WeirVariableSpecs struct {
+	AllowedBurst    *ebpf.VariableSpec `ebpf:"allowed_burst"`
+	AllowedRate     *ebpf.VariableSpec `ebpf:"allowed_rate"`
+	DeniedBurst     *ebpf.VariableSpec `ebpf:"denied_burst"`
+	DeniedRate      *ebpf.VariableSpec `ebpf:"denied_rate"`
 	Exports         *ebpf.VariableSpec `ebpf:"exports"`
 	HaveConntrack   *ebpf.VariableSpec `ebpf:"have_conntrack"`
 	HaveForwardHook *ebpf.VariableSpec `ebpf:"have_forward_hook"`
@@ -467,6 +510,7 @@ func (o *WeirObjects) Close() error {
 //
 // It can be passed to LoadWeirObjects or ebpf.CollectionSpec.LoadAndAssign.
 type WeirMaps struct {
+	Allowances    *ebpf.Map `ebpf:"allowances"`
 	Cidrs         *ebpf.Map `ebpf:"cidrs"`
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Deferred      *ebpf.Map `ebpf:"deferred"`
@@ -493,6 +537,7 @@ type WeirMaps struct {
 
 func (m *WeirMaps) Close() error {
 	return _WeirClose(
+		m.Allowances,
 		m.Cidrs,
 		m.Counters,
 		m.Deferred,
@@ -522,6 +567,10 @@ func (m *WeirMaps) Close() error {
 //
 // It can be passed to LoadWeirObjects or ebpf.CollectionSpec.LoadAndAssign.
 type WeirVariables struct {
+	AllowedBurst    *ebpf.Variable `ebpf:"allowed_burst"`
+	AllowedRate     *ebpf.Variable `ebpf:"allowed_rate"`
+	DeniedBurst     *ebpf.Variable `ebpf:"denied_burst"`
+	DeniedRate      *ebpf.Variable `ebpf:"denied_rate"`
 	Exports         *ebpf.Variable `ebpf:"exports"`
 	HaveConntrack   *ebpf.Variable `ebpf:"have_conntrack"`
 	HaveForwardHook *ebpf.Variable `ebpf:"have_forward_hook"`

@@ -207,7 +207,7 @@ func (d *Datapath) putPeers(changes []resolve.PeerChange) error {
 	values := make([]bpf.WeirPeer, len(changes))
 	for i, p := range changes {
 		keys[i] = addressKey(p.Addr)
-		values[i] = bpf.WeirPeer{Class: uint32(p.Class), Flags: uint32(p.Flags)}
+		values[i] = bpf.WeirPeer{Address: keys[i], Class: uint32(p.Class), Flags: uint32(p.Flags)}
 	}
 	n, err := d.store.Put(bpf.WeirMapPeers, keys, values)
 	for i := range n {

@@ -136,7 +136,7 @@ func (d *Datapath) grantShare(slot uint32) error {
 // conflicts, the second a failure to write.
 func (d *Datapath) claim(b Binding) (conflicts, failure error) {
 	var keys []bpf.WeirAddress
-	var owners []uint32
+	var owners []bpf.WeirOwner
 	for _, a := range b.Addrs {
 		a = a.Unmap()
 		owner, taken := d.tables.local[a]
@@ -145,7 +145,8 @@ func (d *Datapath) claim(b Binding) (conflicts, failure error) {
 		case taken && linkExists(int(owner)):
 			conflicts = errors.Join(conflicts, &ConflictError{Addr: a, Ifindex: b.Ifindex, With: int(owner)})
 		default:
-			keys, owners = append(keys, addressKey(a)), append(owners, uint32(b.Ifindex))
+			keys = append(keys, addressKey(a))
+			owners = append(owners, bpf.WeirOwner{Address: addressKey(a), Ifindex: uint32(b.Ifindex)})
 		}
 	}
 	if len(keys) > 0 {
@@ -200,7 +201,7 @@ func (d *Datapath) refresh(ifindex int, b *binding) (bool, error) {
 }
 
 func (d *Datapath) endpointOf(b *binding) bpf.WeirEndpoint {
-	value := bpf.WeirEndpoint{Slot: b.slot, Mode: uint8(d.opts.Unready)}
+	value := bpf.WeirEndpoint{Ifindex: uint32(b.Ifindex), Slot: b.slot, Mode: uint8(d.opts.Unready)}
 	if unready(b.Mode) {
 		value.Mode = uint8(b.Mode)
 	}

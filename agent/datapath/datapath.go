@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/weirnet/weir/bpf"
 	"github.com/weirnet/weir/policy"
@@ -42,6 +43,9 @@ type Datapath struct {
 
 	spareMu sync.Mutex
 	spare   [len(hooks)]*ebpf.Program
+
+	ringMu  sync.Mutex
+	readers [bpf.WeirRingRING_COUNT]*ringbuf.Reader // while Events runs
 
 	mu        sync.Mutex // all below
 	tables    tables

@@ -13,6 +13,8 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/weirnet/weir/bpf"
 )
 
 // matchRules has the match of xt_bpf in tables of its own (ip weir, ip6 weir),
@@ -47,31 +49,34 @@ func (matchRules) Attach(program *ebpf.Program, beside bool) error {
 	if err != nil || ours && (beside || others == 0) {
 		return err
 	}
+	unmarked, err := loadUnmarked()
+	if err != nil {
+		return err
+	}
+	defer unmarked.Close() // the rules hold it
 	var batch []message
 	for _, family := range matchFamilies {
 		batch = append(batch, makeChain(family, matchTable)...)
 		if !beside {
 			batch = append(batch, emptyChain(family))
 		}
-		batch = append(batch, makeRules(family, matchTable, program.FD(), id)...)
+		batch = append(batch, makeRules(family, matchTable, matches{unmarked.FD(), program.FD()}, id)...)
 	}
 	return commit(batch)
 }
 
 // probeMatch tries everything once, in a transaction that leaves nothing.
 func probeMatch() error {
-	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "weir_probe", Type: ebpf.SocketFilter, License: "Dual BSD/GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
-	})
+	program, err := loadUnmarked()
 	if err != nil {
-		return fmt.Errorf("load a socket filter: %w", err)
+		return err
 	}
 	defer program.Close()
 	const probeTable = "weir-probe"
 	var batch []message
 	for _, family := range matchFamilies {
 		batch = append(batch, makeChain(family, probeTable)...)
-		batch = append(batch, makeRules(family, probeTable, program.FD(), 0)...)
+		batch = append(batch, makeRules(family, probeTable, matches{program.FD(), program.FD()}, 0)...)
 		batch = append(batch, removeTable(family, probeTable))
 	}
 	return commit(batch)
@@ -104,9 +109,32 @@ func emptyChain(family uint8) message {
 	}}
 }
 
-// makeRules: replies are accepted, and what the program matches is dropped.
-// The first does not match what conntrack does not know, which is judged.
-func makeRules(family uint8, table string, fd int, id ebpf.ProgramID) []message {
+// loadUnmarked loads a match of what from_pod has not marked as a pod's call
+// to its node (bpf/src/calls.h).
+func loadUnmarked() (*ebpf.Program, error) {
+	const tcIndex = 44 // in struct __sk_buff of the kernel's user API
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "weir_unmarked", Type: ebpf.SocketFilter, License: "Dual BSD/GPL", Instructions: asm.Instructions{
+			asm.LoadMem(asm.R2, asm.R1, tcIndex, asm.Word),
+			asm.Mov.Imm(asm.R0, 0),
+			asm.JEq.Imm(asm.R2, int32(bpf.WeirPacketMarkMARK_CALLS_NODE), "marked"),
+			asm.Mov.Imm(asm.R0, 1),
+			asm.Return().WithSymbol("marked"),
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load a socket filter: %w", err)
+	}
+	return program, nil
+}
+
+// matches are the file descriptors of two programs.
+type matches struct{ unmarked, judge int }
+
+// makeRules: replies without the mark are accepted, and what the program
+// matches is dropped. The first does not match what conntrack does not know,
+// which is judged.
+func makeRules(family uint8, table string, fds matches, id ebpf.ProgramID) []message {
 	reply := nested(unix.NFTA_RULE_EXPRESSIONS,
 		expression("ct",
 			attrNumber(unix.NFTA_CT_DREG, unix.NFT_REG_1),
@@ -115,16 +143,9 @@ func makeRules(family uint8, table string, fd int, id ebpf.ProgramID) []message 
 			attrNumber(unix.NFTA_CMP_SREG, unix.NFT_REG_1),
 			attrNumber(unix.NFTA_CMP_OP, unix.NFT_CMP_EQ),
 			nested(unix.NFTA_CMP_DATA, attr(unix.NFTA_DATA_VALUE, []byte{1}))), // IP_CT_DIR_REPLY
+		matchExpression(fds.unmarked),
 		verdictExpression(nfAccept))
-	info := make([]byte, xtBPFSize)
-	binary.NativeEndian.PutUint16(info, xtBPFByFD)
-	binary.NativeEndian.PutUint32(info[4:], uint32(fd))
-	judge := nested(unix.NFTA_RULE_EXPRESSIONS,
-		expression("match",
-			attrString(unix.NFTA_MATCH_NAME, "bpf"),
-			attrNumber(unix.NFTA_MATCH_REV, 1),
-			attr(unix.NFTA_MATCH_INFO, info)),
-		verdictExpression(nfDrop))
+	judge := nested(unix.NFTA_RULE_EXPRESSIONS, matchExpression(fds.judge), verdictExpression(nfDrop))
 	return []message{makeRule(family, table, "accept replies", reply, id), makeRule(family, table, "match by the program", judge, id)}
 }
 
@@ -151,6 +172,16 @@ func ruleComment(id ebpf.ProgramID) []byte {
 
 func expression(name string, data ...*nl.RtAttr) *nl.RtAttr {
 	return nested(unix.NFTA_LIST_ELEM, attrString(unix.NFTA_EXPR_NAME, name), nested(unix.NFTA_EXPR_DATA, data...))
+}
+
+func matchExpression(fd int) *nl.RtAttr {
+	info := make([]byte, xtBPFSize)
+	binary.NativeEndian.PutUint16(info, xtBPFByFD)
+	binary.NativeEndian.PutUint32(info[4:], uint32(fd))
+	return expression("match",
+		attrString(unix.NFTA_MATCH_NAME, "bpf"),
+		attrNumber(unix.NFTA_MATCH_REV, 1),
+		attr(unix.NFTA_MATCH_INFO, info))
 }
 
 func verdictExpression(code uint32) *nl.RtAttr {

@@ -220,11 +220,11 @@ func TestEvents(t *testing.T) {
 			t.Error("an event of the self test came through")
 		}
 	}
-	check(t, d.maps[bpf.WeirMapRings].Put(uint32(1), perCPU(bpf.WeirRingStats{Emitted: 3, Lost: 2})))
+	check(t, d.maps[bpf.WeirMapRings].Put(uint32(1), perCPU(bpf.WeirRingStats{Emitted: 3, Lost: 2, Limited: 4, Thinned: 5, Suppressed: 6})))
 	lost, err := d.Lost()
 	cpus := uint64(ebpf.MustPossibleCPU())
-	if err != nil || lost[1] != (RingTotals{3 * cpus, 2 * cpus}) || lost[0].Lost != 0 {
-		t.Errorf("%+v, %v, want 3 emitted and 2 lost on each of %d CPUs", lost, err, cpus)
+	if err != nil || lost[1] != (RingTotals{3 * cpus, 2 * cpus, 4 * cpus, 5 * cpus, 6 * cpus}) || lost[0].Lost != 0 {
+		t.Errorf("%+v, %v, want 3, 2, 4, 5 and 6 on each of %d CPUs", lost, err, cpus)
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 
 // format is part of every layout. It is raised when the meaning of a map
 // changes and its types do not.
-const format = 1
+const format = 2
 
 // Groups of maps that are used again, or made anew, together: what one map of
 // a group says refers to the others.

@@ -103,7 +103,7 @@ func content(t *testing.T, d *Datapath) []string {
 	collect("endpoints", each(d.maps[bpf.WeirMapEndpoints], func(k uint32, v bpf.WeirEndpoint) {
 		lines[fmt.Sprintf("endpoint %d %d/%d mode %d flags %d", k, v.SetIngress, v.SetEgress, v.Mode, v.Flags)] = true
 	}))
-	collect("local_ips", each(d.maps[bpf.WeirMapLocalIps], func(k bpf.WeirAddress, v uint32) {
+	collect("local_ips", each(d.maps[bpf.WeirMapLocalIps], func(k bpf.WeirAddress, v bpf.WeirOwner) {
 		lines[fmt.Sprintf("local %s %d", addressOf(k), v)] = true
 	}))
 	return slices.Sorted(maps.Keys(lines))

@@ -97,8 +97,8 @@ func (d *Datapath) recoverFrom(dir string) {
 	}
 	defer locals.Close()
 	addrs := map[int][]netip.Addr{}
-	err = each(locals, func(k bpf.WeirAddress, ifindex uint32) {
-		addrs[int(ifindex)] = append(addrs[int(ifindex)], addressOf(k))
+	err = each(locals, func(k bpf.WeirAddress, v bpf.WeirOwner) {
+		addrs[int(v.Ifindex)] = append(addrs[int(v.Ifindex)], addressOf(k))
 	})
 	if err != nil {
 		d.warnUnread(dir, err)

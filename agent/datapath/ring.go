@@ -23,13 +23,9 @@ import (
 // while it works the rings fill, and what finds no room is lost and counted
 // (Lost). Events of the self test are left out.
 func (d *Datapath) Events(ctx context.Context, f func(bpf.WeirEvent)) error {
-	var readers [2]*ringbuf.Reader
-	for i, name := range []string{bpf.WeirMapEventsAllowed, bpf.WeirMapEventsDenied} {
-		r, err := ringbuf.NewReader(d.maps[name])
-		if err != nil {
-			return errors.Join(fmt.Errorf("read %s: %w", name, err), closeReaders(readers))
-		}
-		readers[i] = r
+	readers, err := d.openRings()
+	if err != nil {
+		return errors.Join(err, d.closeRings())
 	}
 	var one sync.Mutex
 	var wait sync.WaitGroup
@@ -47,15 +43,29 @@ func (d *Datapath) Events(ctx context.Context, f func(bpf.WeirEvent)) error {
 		})
 	}
 	wait.Wait()
-	return errors.Join(errors.Join(errs...), closeReaders(readers))
+	return errors.Join(errors.Join(errs...), d.closeRings())
 }
 
-func closeReaders(readers [2]*ringbuf.Reader) error {
+func (d *Datapath) openRings() (readers [bpf.WeirRingRING_COUNT]*ringbuf.Reader, err error) {
+	d.ringMu.Lock()
+	defer d.ringMu.Unlock()
+	for i, name := range []string{bpf.WeirMapEventsAllowed, bpf.WeirMapEventsDenied} {
+		if d.readers[i], err = ringbuf.NewReader(d.maps[name]); err != nil {
+			return readers, fmt.Errorf("read %s: %w", name, err)
+		}
+	}
+	return d.readers, nil
+}
+
+func (d *Datapath) closeRings() error {
+	d.ringMu.Lock()
+	defer d.ringMu.Unlock()
 	var errs []error
-	for _, r := range readers {
+	for i, r := range d.readers {
 		if r != nil {
 			errs = append(errs, r.Close())
 		}
+		d.readers[i] = nil
 	}
 	return errors.Join(errs...)
 }
@@ -84,10 +94,30 @@ func drain(ctx context.Context, r *ringbuf.Reader, poll time.Duration, f func(bp
 	return nil
 }
 
-// RingTotals of one ring, since its map was made.
+// RingFill gives by bpf.WeirRing how much of each ring waits to be read, from
+// 0 to 1. From half on, allowed flows are told one in so many (Sample of the
+// event); from three quarters on, denials that were told before are not told
+// again. It is 0 while Events does not run.
+func (d *Datapath) RingFill() [bpf.WeirRingRING_COUNT]float64 {
+	d.ringMu.Lock()
+	defer d.ringMu.Unlock()
+	var fill [bpf.WeirRingRING_COUNT]float64
+	for ring, r := range d.readers {
+		if r != nil {
+			fill[ring] = float64(r.AvailableBytes()) / float64(r.BufferSize())
+		}
+	}
+	return fill
+}
+
+// RingTotals of one ring, since its map was made. Their sum is how many events
+// the packets called for; each stands in one of them.
 type RingTotals struct {
-	Emitted uint64
-	Lost    uint64 // the ring was full
+	Emitted    uint64
+	Lost       uint64 // the ring was full
+	Limited    uint64 // the endpoint had told as many as one may in this time
+	Thinned    uint64 // the ring was filling: allowed flows, and repeated denials
+	Suppressed uint64 // denials of a tuple that was told within the last second
 }
 
 // Lost gives the totals by bpf.WeirRing.
@@ -101,6 +131,9 @@ func (d *Datapath) Lost() ([bpf.WeirRingRING_COUNT]RingTotals, error) {
 		for _, c := range perCPU {
 			totals[ring].Emitted += c.Emitted
 			totals[ring].Lost += c.Lost
+			totals[ring].Limited += c.Limited
+			totals[ring].Thinned += c.Thinned
+			totals[ring].Suppressed += c.Suppressed
 		}
 	}
 	return totals, nil

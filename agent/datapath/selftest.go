@@ -94,9 +94,9 @@ func (d *Datapath) placeProbePod() error {
 	row := probeRow()
 	return errors.Join(
 		d.maps[bpf.WeirMapRows].Put(row.Key, row),
-		d.maps[bpf.WeirMapLocalIps].Put(addressKey(probePod), uint32(loopback)),
+		d.maps[bpf.WeirMapLocalIps].Put(addressKey(probePod), bpf.WeirOwner{Address: addressKey(probePod), Ifindex: loopback}),
 		d.maps[bpf.WeirMapEndpoints].Put(uint32(loopback), bpf.WeirEndpoint{
-			SetIngress: reservedSet, SetEgress: reservedSet, Slot: selfTestSlot, Mode: uint8(bpf.WeirModeMODE_ENFORCE),
+			Ifindex: loopback, SetIngress: reservedSet, SetEgress: reservedSet, Slot: selfTestSlot, Mode: uint8(bpf.WeirModeMODE_ENFORCE),
 			Flags: uint8(bpf.WeirEndpointFlagEP_INGRESS_ANY | bpf.WeirEndpointFlagEP_EGRESS_ANY),
 		}))
 }

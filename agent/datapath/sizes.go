@@ -28,7 +28,7 @@ type Sizes struct {
 // and value rounded up to 8, 16 of bucket.
 const (
 	flowCost = 48 + 48 + 64 + 16
-	peerCost = 48 + 16 + 8 + 16
+	peerCost = 48 + 16 + 24 + 16
 	rowCost  = 48 + 16 + 184 + 16
 )
 
@@ -42,7 +42,7 @@ const (
 //
 // Spill is a quarter of Flows, as is the table of what pods called by Service
 // addresses; the others are fixed. The least sizes together
-// take about 50 MB.
+// take about 51 MB.
 func (s Sizes) Fill(memory uint64) Sizes {
 	budget := memory / 64
 	set := func(field *uint32, share uint64, least, most uint32) {
@@ -89,6 +89,7 @@ func (s Sizes) byMap() map[string]uint32 {
 		bpf.WeirMapTranslated: s.Translated, bpf.WeirMapTunnels: s.Tunnels,
 		bpf.WeirMapEventsAllowed: s.Ring, bpf.WeirMapEventsDenied: s.Ring,
 		bpf.WeirMapDeferred: s.Spill, bpf.WeirMapFlowUsage: s.slots(), bpf.WeirMapFlowLimit: s.slots(),
+		bpf.WeirMapAllowances: s.slots(),
 	}
 }
 

@@ -63,7 +63,7 @@ func (t *tables) read(maps map[string]*ebpf.Map) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	err = each(maps[bpf.WeirMapLocalIps], func(k bpf.WeirAddress, ifindex uint32) { t.local[addressOf(k)] = ifindex })
+	err = each(maps[bpf.WeirMapLocalIps], func(k bpf.WeirAddress, v bpf.WeirOwner) { t.local[addressOf(k)] = v.Ifindex })
 	if err != nil {
 		return fmt.Errorf("local_ips: %w", err)
 	}

@@ -7,7 +7,14 @@
 #include <linux/types.h>
 #include <stdbool.h>
 
-volatile const __u32 ticks_per_second = 250;   /* the kernel's HZ, measured by the loader */
+volatile const __u32 ticks_per_second = 250; /* the kernel's HZ, measured by the loader */
+
+/* Events of one endpoint in a second, and at once; a burst of 0: no limit. */
+volatile const __u32 allowed_rate = 2000;
+volatile const __u32 allowed_burst = 4000;
+volatile const __u32 denied_rate = 500;
+volatile const __u32 denied_burst = 1000;
+
 volatile const bool recheck_existing = true;   /* --existing-connections=recheck */
 volatile const bool midstream_strict = false;  /* --midstream=strict */
 volatile const bool source_check = true;       /* spoofing and overlay defence */

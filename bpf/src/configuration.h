@@ -25,6 +25,7 @@ static __always_inline int remember_dhcp(const struct packet *pkt, __u32 slot)
 		.initiator = SIDE_LOCAL,
 		.verdict = VERDICT_ALLOWED,
 		.reason = REASON_CONFIGURATION,
+		.tag = flow_tag(&pkt->key),
 	};
 
 	flow_refresh(&fresh, &pkt->sight, PROTO_UDP);

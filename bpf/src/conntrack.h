@@ -81,14 +81,16 @@ static __always_inline bool is_tracked(struct __sk_buff *skb, const struct flow_
  * of addresses is undone; after it only the inverse tuple is known, in the
  * original direction. A packet that conntrack itself took up in the middle
  * passes neither test: its own tuple is the original one. */
-__noinline int is_tracked_reply(struct __sk_buff *skb, __u32 sender)
+__noinline int is_tracked_reply(struct __sk_buff *skb, __u32 subject, __u32 sender)
 {
 	const struct work *work = current_work();
+	const struct flow_key *key;
 
 	if (!have_conntrack || !work)
 		return false;
-	return is_tracked(skb, &work->packet.key, sender, CT_REPLY) ||
-	       is_tracked(skb, &work->packet.key, other_side(sender), CT_ORIGINAL);
+	key = subject == SUBJECT_QUOTED ? &work->quoted : &work->packet.key;
+	return is_tracked(skb, key, sender, CT_REPLY) ||
+	       is_tracked(skb, key, other_side(sender), CT_ORIGINAL);
 }
 
 #endif

@@ -4,7 +4,7 @@
 #ifndef WEIR_EVENTS_H
 #define WEIR_EVENTS_H
 
-#include "config.h"
+#include "limits.h"
 #include "work.h"
 
 enum record_size {
@@ -25,42 +25,6 @@ static __always_inline __u64 tag_of(const struct flow_key *key)
 	return tag;
 }
 
-/* The first denial of a tuple is told at once, then one a second, with the
- * number of those between: else a pod that is denied and tries again could
- * fill the ring. False: not now. */
-static __always_inline bool may_tell_denial(const struct packet *pkt, __u32 *repeats)
-{
-	__u64 tag = tag_of(&pkt->key);
-	__u32 place = tag >> 32 & (DENIAL_PLACES - 1);
-	struct denial *denial = bpf_map_lookup_elem(&denials, &place);
-
-	if (!denial)
-		return true;
-	if (denial->tag == tag) {
-		if (pkt->sight.now - denial->told < ticks_per_second) {
-			denial->repeats++;
-			return false;
-		}
-		*repeats = denial->repeats;
-	}
-	denial->tag = tag;
-	denial->told = pkt->sight.now;
-	denial->repeats = 0;
-	return true;
-}
-
-static __always_inline void count_event(__u32 ring, bool lost)
-{
-	struct ring_stats *stats = bpf_map_lookup_elem(&rings, &ring);
-
-	if (!stats)
-		return;
-	if (lost)
-		stats->lost++;
-	else
-		stats->emitted++;
-}
-
 /* Wakes the reader when this record makes the ring half full, and not again
  * until it has read: it looks at the ring every 50 to 100 ms anyway. */
 static __always_inline __u64 wake_flag(void *ring)
@@ -72,7 +36,8 @@ static __always_inline __u64 wake_flag(void *ring)
 							     : BPF_RB_NO_WAKEUP;
 }
 
-static __always_inline void fill_event(struct event *event, const struct work *work, __u32 repeats)
+static __always_inline void fill_event(struct event *event, const struct work *work, __u32 repeats,
+				       __u32 sample)
 {
 	const struct packet *pkt = &work->packet;
 	const struct ruling *ruling = &work->ruling;
@@ -100,38 +65,126 @@ static __always_inline void fill_event(struct event *event, const struct work *w
 	event->length = pkt->sight.length;
 	event->repeats = repeats;
 	event->service_port = work->called.service_port;
-	event->pad[0] = 0;
-	event->pad[1] = 0;
+	event->sample = sample;
 	copy_address(event->service, work->called.service);
-	event->pad2 = 0;
+	event->pad = 0;
 }
 
-static __always_inline int emit(void *ring, __u32 index, const struct work *work, __u32 repeats)
+static __always_inline int emit(void *ring, struct ring_stats *stats, const struct work *work,
+				__u32 repeats, __u32 sample)
 {
 	struct event *event = bpf_ringbuf_reserve(ring, sizeof(*event), 0);
 
-	count_event(index, !event);
-	if (!event)
+	if (!event) {
+		stats->lost++;
 		return -1;
-	fill_event(event, work, repeats);
+	}
+	stats->emitted++;
+	fill_event(event, work, repeats, sample);
 	bpf_ringbuf_submit(event, wake_flag(ring));
+	return 0;
+}
+
+static __always_inline int tell_allowed(const struct work *work, struct ring_stats *stats)
+{
+	__u32 sample = 1;
+
+	/* What a policy change did to a live flow is told in any case. */
+	if (work->ruling.event == EVENT_NEW) {
+		sample = sample_at(eighths(&events_allowed));
+		if (sample > 1 && bpf_get_prandom_u32() & (sample - 1)) {
+			stats->thinned++;
+			return 0;
+		}
+		if (!take_token(work->endpoint.slot, RING_ALLOWED, work->packet.sight.now)) {
+			stats->limited++;
+			return 0;
+		}
+	}
+	return emit(&events_allowed, stats, work, 0, sample);
+}
+
+static __always_inline struct denial *denial_at(__u64 tag)
+{
+	__u32 place = tag >> 32 & (DENIAL_PLACES - 1);
+
+	return bpf_map_lookup_elem(&denials, &place);
+}
+
+/* Says that the tuple's next denial shall be told, and this one with it. */
+static __always_inline void owe(struct denial *denial, __u64 tag, __u32 repeats, __u32 now)
+{
+	denial->tag = tag;
+	denial->told = now - ticks_per_second;
+	denial->repeats = repeats + 1;
+}
+
+/* The first denial of a tuple is told at once, then one a second, with the
+ * number of those between: else a pod that is denied and tries again could
+ * fill the ring. A ring that is filling up keeps its last quarter for tuples
+ * that it has not met. */
+static __always_inline int tell_denial(const struct work *work, struct ring_stats *stats)
+{
+	__u32 now = work->packet.sight.now;
+	__u64 tag = tag_of(&work->packet.key);
+	struct denial *denial = denial_at(tag);
+	__u32 repeats = 0;
+	bool again;
+
+	if (!denial)
+		return -1;
+	again = denial->tag == tag;
+	if (again && now - denial->told < ticks_per_second) {
+		denial->repeats++;
+		stats->suppressed++;
+		return 0;
+	}
+	if (again)
+		repeats = denial->repeats;
+	if (again && eighths(&events_denied) >= 6) {
+		denial->told = now;
+		denial->repeats = repeats + 1;
+		stats->thinned++;
+		return 0;
+	}
+	if (!take_token(work->endpoint.slot, RING_DENIED, now)) {
+		owe(denial, tag, repeats, now);
+		stats->limited++;
+		return 0;
+	}
+	if (emit(&events_denied, stats, work, repeats, 1)) {
+		owe(denial, tag, repeats, now);
+		return -1;
+	}
+	denial->tag = tag;
+	denial->told = now;
+	denial->repeats = 0;
 	return 0;
 }
 
 __noinline int tell(void)
 {
 	const struct work *work = current_work();
-	__u32 repeats = 0;
+	struct ring_stats *stats;
+	bool allowed;
 
 	if (!work)
 		return -1;
-	if (work->ruling.verdict == VERDICT_ALLOWED)
-		return emit(&events_allowed, RING_ALLOWED, work, 0);
-	/* A cut of a live flow is told in any case. */
-	if (work->ruling.verdict == VERDICT_DENIED && work->ruling.event == EVENT_NEW &&
-	    !may_tell_denial(&work->packet, &repeats))
-		return 0;
-	return emit(&events_denied, RING_DENIED, work, repeats);
+	allowed = work->ruling.verdict == VERDICT_ALLOWED;
+	stats = stats_of(allowed ? RING_ALLOWED : RING_DENIED);
+	if (!stats)
+		return -1;
+	if (allowed)
+		return tell_allowed(work, stats);
+	/* A cut of a live flow is told in any case, too. */
+	if (work->ruling.event != EVENT_NEW)
+		return emit(&events_denied, stats, work, 0, 1);
+	if (work->ruling.verdict == VERDICT_DENIED)
+		return tell_denial(work, stats);
+	if (take_token(work->endpoint.slot, RING_DENIED, work->packet.sight.now))
+		return emit(&events_denied, stats, work, 0, 1);
+	stats->limited++;
+	return 0;
 }
 
 #endif

@@ -15,6 +15,7 @@ struct exports {
 	enum endpoint_flag endpoint_flag;
 	enum peer_flag peer_flag;
 	enum flow_flag flow_flag;
+	enum packet_mark packet_mark;
 	enum event_kind event_kind;
 	enum ring ring;
 	enum action action;

@@ -109,7 +109,30 @@ static __always_inline __u32 established_reason(const struct flow *flow, const s
 	return flow->initiator == sender_of(sight->direction) ? REASON_ESTABLISHED : REASON_REPLY;
 }
 
-static __always_inline struct flow *flow_find(const struct flow_key *key)
+/* Of what tells tuples apart most: interface, ends of the addresses, ports.
+ * Those that differ in one port alone have different tags. */
+static __always_inline __u16 flow_tag(const struct flow_key *key)
+{
+	__u32 tag = key->ifindex ^ word(key->local, 3) ^ word(key->remote, 3) ^
+		    *(const address_word *)&key->local_port;
+
+	/* Times an odd number: two equal ports would vanish. */
+	return tag ^ (tag >> 16) * 3;
+}
+
+/* The entry is still that of the key: asked after its reading. The kernel
+ * gives the element of a deleted entry, or one that the LRU evicts, to the next
+ * tuple, while another CPU may still be reading it. 16 bits and not the whole
+ * key, which would cost the fast path more: what is deleted has expired, and
+ * what is evicted is the least used, so a reader is there at that very instant
+ * next to never, and of 65,536 such meetings one goes unseen. */
+static __always_inline bool flow_is(const struct flow *flow, const struct flow_key *key)
+{
+	barrier();
+	return flow->tag == flow_tag(key);
+}
+
+static __always_inline struct flow *flow_lookup(const struct flow_key *key)
 {
 	struct flow *flow = bpf_map_lookup_elem(&flows, key);
 	__u32 zero = 0;
@@ -123,17 +146,26 @@ static __always_inline struct flow *flow_find(const struct flow_key *key)
 	return bpf_map_lookup_elem(&flows_spill, key);
 }
 
+/* Absent, too, if it has just become another one. */
+static __always_inline struct flow *flow_find(const struct flow_key *key)
+{
+	struct flow *flow = flow_lookup(key);
+
+	return flow && flow_is(flow, key) ? flow : NULL;
+}
+
 /* The hot path: a known flow of this epoch. Counts and returns true, or
  * leaves everything as it was. */
 static __always_inline bool flow_carries(const struct flow_key *key, const struct sight *sight)
 {
-	struct flow *flow = flow_find(key);
+	struct flow *flow = flow_lookup(key);
 
 	/* An entry is made for what is flooded to a pod, too. As a source that
 	 * address is forged, and only the slow path looks. */
 	if (!flow || flow->epoch != sight->epoch || is_cut(flow) || flow_restarts(flow, sight) ||
+	    flow->flags & FLOW_CALLS_NODE ||
 	    (flow->flags & FLOW_FOREIGN && sight->direction == DIR_EGRESS) ||
-	    flow_expired(flow, key->protocol, sight->now))
+	    flow_expired(flow, key->protocol, sight->now) || !flow_is(flow, key))
 		return false;
 	flow_refresh(flow, sight, key->protocol);
 	count_total(sight, established_reason(flow, sight));

@@ -14,11 +14,8 @@
 /* What comes from no pod of this node is not for this hook. */
 static __always_inline bool find_pod(struct packet *pkt)
 {
-	const __u32 *ifindex = bpf_map_lookup_elem(&local_ips, pkt->key.local);
-
-	if (ifindex)
-		pkt->key.ifindex = *ifindex;
-	return ifindex;
+	pkt->key.ifindex = owner_of(pkt->key.local);
+	return pkt->key.ifindex;
 }
 
 /* The entry of what the pod called, as from_pod sees it. */
@@ -110,9 +107,9 @@ static __always_inline int rule_on_untranslated(struct work *work)
  * from_pod has judged it, unless it deferred to here. */
 static __always_inline int rule_on_later(struct work *work)
 {
-	const struct peer *peer = bpf_map_lookup_elem(&peers, work->packet.key.remote);
+	struct peer peer;
 
-	if (!peer || !peer->flags)
+	if (read_peer(work->packet.key.remote, &peer) != READ_MIXED && !peer.flags)
 		return allow(&work->ruling, REASON_ESTABLISHED);
 	return rule_on_opaque(work, REASON_FRAGMENT);
 }
@@ -143,6 +140,27 @@ static __always_inline int close_called(struct work *work)
 	return 0;
 }
 
+/* TCP that nobody has translated, in the middle of a connection that the other
+ * side may begin: from_pod passes it, by such a rule or by an entry. While the
+ * programs of two layouts take over from each other, that entry stands in a
+ * table that this program does not have, and without conntrack nothing else
+ * tells an answer here. */
+static __always_inline int rule_on_untold(struct work *work)
+{
+	struct ruling direct = work->ruling;
+
+	if (midstream_strict || direct.verdict != VERDICT_DENIED ||
+	    !is_policy_miss(direct.reason) || work->packet.key.protocol != PROTO_TCP ||
+	    work->packet.sight.starts || recall_called(work))
+		return 0;
+	rule_on(SUBJECT_PACKET, DIR_INGRESS, ARRIVED_OTHERWISE);
+	if (work->ruling.verdict != VERDICT_ALLOWED || work->ruling.reason != REASON_RULE)
+		work->ruling = direct;
+	else
+		work->ruling.reason = REASON_MIDSTREAM;
+	return 0;
+}
+
 static __always_inline int rule_on_tuple(struct work *work)
 {
 	struct packet *pkt = &work->packet;
@@ -154,7 +172,8 @@ static __always_inline int rule_on_tuple(struct work *work)
 		return rule_on_untranslated(work);
 	else if (flow && rule_by_flow(work, flow, ARRIVED_OTHERWISE))
 		return 0;
-	return rule_on_new(NULL, work, ARRIVED_OTHERWISE, flow);
+	rule_on_new(NULL, work, ARRIVED_OTHERWISE, flow);
+	return rule_on_untold(work);
 }
 
 /* quotes: it is an ICMP error, and work->quoted the flow that it is about. */

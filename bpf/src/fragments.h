@@ -5,6 +5,7 @@
 #define WEIR_FRAGMENTS_H
 
 #include "flowtable.h"
+#include "lookup.h"
 #include "work.h"
 
 enum fragment_lifetime {
@@ -21,6 +22,13 @@ static __always_inline void fragment_key(struct packet *pkt, struct frag_key *ke
 	key->direction = pkt->sight.direction;
 }
 
+static __always_inline bool same_fragments(const struct frag_key *a, const struct frag_key *b)
+{
+	return a->ifindex == b->ifindex && same_address(a->src, b->src) &&
+	       same_address(a->dst, b->dst) && a->id == b->id && a->protocol == b->protocol &&
+	       a->direction == b->direction;
+}
+
 /* Only what a later fragment could not know by itself: pods that are not
  * isolated need no entries, but for the ports of a tunnel. */
 static __always_inline bool is_remembered(const struct packet *pkt, const struct endpoint *ep,
@@ -33,7 +41,6 @@ static __always_inline bool is_remembered(const struct packet *pkt, const struct
 static __always_inline int remember_fragment(struct packet *pkt, const struct ruling *ruling)
 {
 	bool out = pkt->sight.direction == DIR_EGRESS;
-	struct frag_key key = {};
 	struct frag frag = {
 		.seen = pkt->sight.now,
 		.epoch = pkt->sight.epoch,
@@ -45,8 +52,25 @@ static __always_inline int remember_fragment(struct packet *pkt, const struct ru
 
 	if (ruling->verdict == VERDICT_ALLOWED && ruling->counted)
 		frag.reason = ruling->counted;
-	fragment_key(pkt, &key);
-	return bpf_map_update_elem(&fragments, &key, &frag, BPF_ANY);
+	fragment_key(pkt, &frag.key);
+	return bpf_map_update_elem(&fragments, &frag.key, &frag, BPF_ANY);
+}
+
+/* What the first fragment left; NULL where that is of another key (lookup.h),
+ * of an old policy, or long ago. */
+static __always_inline const struct frag *find_first(const struct frag_key *key,
+						     const struct sight *sight, struct frag *to)
+{
+	const struct frag *found = bpf_map_lookup_elem(&fragments, key);
+
+	if (!found)
+		return NULL;
+	*to = *found;
+	barrier();
+	if (!same_fragments(&found->key, key) || to->epoch != sight->epoch ||
+	    idle_longer(sight->now, to->seen, LIFE_FRAGMENTS))
+		return NULL;
+	return to;
 }
 
 static __always_inline int rule_by_first(struct packet *pkt, const struct endpoint *ep,
@@ -54,12 +78,10 @@ static __always_inline int rule_by_first(struct packet *pkt, const struct endpoi
 {
 	struct frag_key key = {};
 	const struct frag *frag;
+	struct frag kept;
 
 	fragment_key(pkt, &key);
-	frag = bpf_map_lookup_elem(&fragments, &key);
-	if (frag && (frag->epoch != pkt->sight.epoch ||
-		     idle_longer(pkt->sight.now, frag->seen, LIFE_FRAGMENTS)))
-		frag = NULL;
+	frag = find_first(&key, &pkt->sight, &kept);
 	/* Forgeries first: they hold for pods without policy too. */
 	if (frag && frag->verdict == VERDICT_DENIED)
 		return deny(ruling, frag->reason);

@@ -4,9 +4,9 @@
 #ifndef WEIR_ICMP_H
 #define WEIR_ICMP_H
 
+#include "calls.h"
 #include "flowtable.h"
 #include "neighbour.h"
-#include "verdict.h"
 
 enum error_limit {
 	MAX_ERROR_IPV4 = 576, /* bytes of the whole IP packet */
@@ -145,9 +145,11 @@ __noinline int is_related(struct __sk_buff *skb)
 	    !is_addressed_right(pkt, &work->endpoint, &work->quoted))
 		return false;
 	flow = flow_find(&work->quoted);
-	return flow && !is_cut(flow) &&
-	       !flow_expired(flow, work->quoted.protocol, pkt->sight.now) &&
-	       still_passes(work, flow);
+	if (!flow || is_cut(flow) || flow_expired(flow, work->quoted.protocol, pkt->sight.now) ||
+	    !still_passes(work, flow))
+		return false;
+	mark_call(skb, pkt, flow->flags);
+	return !(flow->flags & FLOW_CALLS_NODE) || concerns_call(skb, work);
 }
 
 #endif

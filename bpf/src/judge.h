@@ -18,15 +18,6 @@ enum outcome {
 	DROP = 2, /* TC_ACT_SHOT */
 };
 
-/* An absent endpoint stays zero, which denies. */
-static __always_inline void read_endpoint(__u32 ifindex, struct endpoint *ep)
-{
-	const struct endpoint *found = bpf_map_lookup_elem(&endpoints, &ifindex);
-
-	if (found)
-		*ep = *found;
-}
-
 /* What no policy can allow: another EtherType, a first fragment that hides its
  * ports. */
 static __always_inline int rule_on_opaque(struct work *work, __u8 reason)

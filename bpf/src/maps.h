@@ -20,7 +20,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__type(key, struct address);
-	__type(value, __u32);
+	__type(value, struct owner);
 	__uint(max_entries, 4096);
 } local_ips SEC(".maps");
 
@@ -155,6 +155,14 @@ struct {
 	__type(value, struct denial);
 	__uint(max_entries, DENIAL_PLACES);
 } denials SEC(".maps");
+
+/* Programs write; slot -> what the endpoint may still tell. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct allowance);
+	__uint(max_entries, 1024);
+} allowances SEC(".maps");
 
 /* Programs write; by enum ring. */
 struct {

@@ -6,6 +6,7 @@
 #define WEIR_NEIGHBOUR_H
 
 #include "config.h"
+#include "lookup.h"
 #include "work.h"
 
 static __always_inline bool is_guarded(const struct endpoint *ep)
@@ -15,9 +16,7 @@ static __always_inline bool is_guarded(const struct endpoint *ep)
 
 static __always_inline bool is_own(__u32 ifindex, const __u8 *address)
 {
-	const __u32 *owner = bpf_map_lookup_elem(&local_ips, address);
-
-	return owner && *owner == ifindex;
+	return owner_of(address) == ifindex;
 }
 
 static __always_inline bool is_discovery(const struct packet *pkt)

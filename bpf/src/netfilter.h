@@ -18,6 +18,7 @@ struct sk_buff___weir {
 	unsigned int len;
 	unsigned int end; /* an offset, on 64 bits */
 	unsigned char *head;
+	unsigned short tc_index;
 } __attribute__((preserve_access_index));
 
 struct skb_shared_info___weir {
@@ -37,13 +38,14 @@ enum connection_info {
 extern int bpf_dynptr_from_skb(struct __sk_buff *skb, __u64 flags,
 			       struct bpf_dynptr *to) __weak __ksym;
 
-/* Conntrack knows it as an answer. Its tuple is not that of any entry where
- * the question's source was translated, and from_pod has judged it. */
+/* Conntrack knows it as an answer, and so did from_pod. Its tuple is not that
+ * of any entry where the question's source was translated. */
 static __always_inline bool is_reply(const struct sk_buff___weir *skb)
 {
 	unsigned long info;
 
-	if (!bpf_core_field_exists(skb->_nfct))
+	if (!bpf_core_field_exists(skb->_nfct) || !bpf_core_field_exists(skb->tc_index) ||
+	    skb->tc_index == MARK_CALLS_NODE)
 		return false;
 	info = skb->_nfct & 7;
 	return info >= CONNECTION_REPLY && info != CONNECTION_UNTRACKED;

@@ -63,12 +63,11 @@ static __always_inline bool is_encapsulation(__u8 protocol)
 static __always_inline bool reaches_tunnels(const struct packet *pkt)
 {
 	const __u8 *to = pkt->key.remote;
-	const struct peer *peer;
+	struct peer peer;
 
 	if (is_multicast(to) || is_broadcast(to) || is_link_local(to))
 		return true;
-	peer = bpf_map_lookup_elem(&peers, to);
-	return peer && peer->flags & PEER_NODE;
+	return read_peer(to, &peer) == READ_MIXED || peer.flags & PEER_NODE;
 }
 
 /* 0, or why the packet is denied. */

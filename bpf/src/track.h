@@ -4,7 +4,7 @@
 #ifndef WEIR_TRACK_H
 #define WEIR_TRACK_H
 
-#include "conntrack.h"
+#include "calls.h"
 #include "flowtable.h"
 #include "neighbour.h"
 #include "verdict.h"
@@ -125,7 +125,7 @@ __noinline int rule_on_midstream(struct __sk_buff *skb)
 	rule_on(SUBJECT_PACKET, direction_of(other_side(sender)), ARRIVED_OTHERWISE);
 	if (work->ruling.verdict == VERDICT_ALLOWED &&
 	    ((!midstream_strict && work->ruling.reason == REASON_RULE) ||
-	     is_tracked_reply(skb, sender)))
+	     is_tracked_reply(skb, SUBJECT_PACKET, sender)))
 		work->ruling.reason = REASON_MIDSTREAM;
 	else
 		work->ruling = direct;
@@ -147,6 +147,7 @@ static __always_inline void admit(const struct packet *pkt, __u32 slot, const st
 		.verdict = ruling->verdict,
 		.reason = ruling->reason,
 		.flags = ruling->flow_flags,
+		.tag = flow_tag(&pkt->key),
 	};
 
 	flow_refresh(&fresh, &pkt->sight, pkt->key.protocol);
@@ -192,6 +193,19 @@ static __always_inline bool rule_by_flow(struct work *work, struct flow *flow, _
 	return true;
 }
 
+/* The pod seems to call its node, but answers what another has begun: if
+ * policy lets the other begin it, the entry was lost. Else the pod has no say
+ * in it, which the hook behind translation sees to where there is one. */
+static __always_inline int rule_on_answer(struct __sk_buff *skb, struct work *work)
+{
+	if (!have_forward_hook) {
+		work->ruling.flow_flags = 0;
+		work->ruling.set = work->endpoint.set_egress;
+		deny(&work->ruling, REASON_NO_RULE);
+	}
+	return work->packet.key.protocol == PROTO_TCP ? rule_on_midstream(skb) : 0;
+}
+
 /* skb: NULL after translation, where conntrack has told already that the
  * packet is no reply. */
 static __always_inline int rule_on_new(struct __sk_buff *skb, struct work *work, __u32 arrival,
@@ -203,7 +217,10 @@ static __always_inline int rule_on_new(struct __sk_buff *skb, struct work *work,
 
 	ruling->initiator = sender_of(pkt->sight.direction);
 	rule_on(SUBJECT_PACKET, pkt->sight.direction, arrival);
-	if (skb && midstream && ruling->verdict == VERDICT_DENIED && is_policy_miss(ruling->reason))
+	if (skb && ruling->flow_flags & FLOW_CALLS_NODE && answers_another(skb, pkt))
+		rule_on_answer(skb, work);
+	else if (skb && midstream && ruling->verdict == VERDICT_DENIED &&
+		 is_policy_miss(ruling->reason))
 		rule_on_midstream(skb);
 	apply_mode(&work->endpoint, ruling);
 	if (ruling->verdict == VERDICT_DENIED)
@@ -253,8 +270,9 @@ __noinline int rule_on_flow(struct __sk_buff *skb)
 	arrival = arrival_of(skb, pkt);
 	flow = flow_find(&pkt->key);
 	if (!flow || flow_expired(flow, pkt->key.protocol, pkt->sight.now) ||
-	    !rule_by_flow(work, flow, arrival))
+	    !is_credible(skb, pkt, flow) || !rule_by_flow(work, flow, arrival))
 		rule_on_new(skb, work, arrival, flow);
+	mark_call(skb, pkt, work->ruling.flow_flags);
 	if (have_forward_hook && work->ruling.reason == REASON_DEFERRED)
 		remember_called(&pkt->key);
 	return 0;

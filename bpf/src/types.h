@@ -106,6 +106,13 @@ enum flow_flag {
 		64, /* the local address is not the pod's (multicast, flooding): nothing from the pod */
 	FLOW_TRANSLATED =
 		32, /* made after translation: only the pod's own packets are counted in it */
+	FLOW_CALLS_NODE = 128, /* an isolated pod calls an address of its node, see calls.h */
+};
+
+/* In skb->tc_index, which the stack neither reads nor changes on its way from
+ * from_pod to the programs behind translation. */
+enum packet_mark {
+	MARK_CALLS_NODE = 0x7765, /* of a flow with FLOW_CALLS_NODE */
 };
 
 enum event_kind {
@@ -123,6 +130,7 @@ enum ring {
 
 /* endpoints: key is the host veth's ifindex (host order). */
 struct endpoint {
+	__u32 ifindex;     /* the key again, see lookup.h; host */
 	__u32 set_ingress; /* policy set id; 0: not isolated */
 	__u32 set_egress;
 	__u32 slot; /* index into flow_usage and flow_limit */
@@ -130,19 +138,27 @@ struct endpoint {
 	__u8 flags; /* enum endpoint_flag */
 	__u8 pad[2];
 };
-_Static_assert(sizeof(struct endpoint) == 16, "endpoint");
+_Static_assert(sizeof(struct endpoint) == 20, "endpoint");
 
 struct address {
 	__u8 bytes[16] ADDR; /* network */
 };
 _Static_assert(sizeof(struct address) == 16, "address");
 
+/* local_ips: key struct address. */
+struct owner {
+	struct address address; /* the key again */
+	__u32 ifindex;          /* of the host veth that may send from it; host */
+};
+_Static_assert(sizeof(struct owner) == 20, "owner");
+
 /* peers: key struct address. */
 struct peer {
-	__u32 class; /* peer class id; 0: satisfies no term */
-	__u32 flags; /* enum peer_flag */
+	struct address address; /* the key again */
+	__u32 class;            /* peer class id; 0: satisfies no term */
+	__u32 flags;            /* enum peer_flag */
 };
-_Static_assert(sizeof(struct peer) == 8, "peer");
+_Static_assert(sizeof(struct peer) == 24, "peer");
 
 /* cidrs: value is a class id. ::ffff:0:0/96 is always there, so that an IPv6
  * prefix never covers an IPv4 address. */
@@ -227,7 +243,7 @@ struct flow {
 	__u8 flags;     /* enum flow_flag */
 	__u8 tcp_tx;    /* TCP flags seen from the pod, or-ed; bits as in the header */
 	__u8 tcp_rx;
-	__u8 pad[2];
+	__u16 tag; /* of the key, see flow_is */
 };
 _Static_assert(sizeof(struct flow) == 64, "flow");
 
@@ -243,7 +259,8 @@ struct frag_key {
 _Static_assert(sizeof(struct frag_key) == 44, "frag_key");
 
 struct frag {
-	__u32 seen; /* ticks */
+	struct frag_key key; /* again */
+	__u32 seen;          /* ticks */
 	__u32 epoch;
 	__be16 sport; /* network; of the first fragment */
 	__be16 dport;
@@ -251,7 +268,7 @@ struct frag {
 	__u8 reason;  /* enum reason */
 	__u8 pad[2];
 };
-_Static_assert(sizeof(struct frag) == 16, "frag");
+_Static_assert(sizeof(struct frag) == 60, "frag");
 
 /* deferred: what a pod called by an address that the node translates. */
 struct caller {
@@ -307,9 +324,26 @@ struct denial {
 };
 _Static_assert(sizeof(struct denial) == 16, "denial");
 
+/* allowances: key is an endpoint's slot. A bucket is full when it was never
+ * used. */
+struct bucket {
+	__u32 tokens; /* ticks_per_second of them tell one event */
+	__u32 filled; /* ticks; 0: never used */
+};
+
+struct allowance {
+	struct bucket allowed;
+	struct bucket denied;
+};
+_Static_assert(sizeof(struct allowance) == 16, "allowance");
+
+/* rings: every event that a packet called for is counted once. */
 struct ring_stats {
 	__u64 emitted;
-	__u64 lost; /* the ring was full */
+	__u64 lost;       /* the ring was full */
+	__u64 limited;    /* the endpoint had no tokens */
+	__u64 thinned;    /* the ring was filling: allowed flows, repeated denials */
+	__u64 suppressed; /* denials of a tuple that was told within the last second */
 };
 
 struct event {
@@ -329,16 +363,16 @@ struct event {
 	__u8 flow_flags; /* enum flow_flag */
 	__u8 icmp_type;
 	__u8 icmp_code;
-	__be16 ethertype;    /* network */
-	__u32 set;           /* policy set that decided; 0: none */
-	__u32 rule;          /* rule id; 0: none */
-	__u32 class;         /* of the peer */
-	__u32 length;        /* bytes, layer 3 up */
-	__u32 repeats;       /* denials of this tuple not told since the last event */
-	__be16 service_port; /* network; 0: not translated */
-	__u8 pad[2];
+	__be16 ethertype;      /* network */
+	__u32 set;             /* policy set that decided; 0: none */
+	__u32 rule;            /* rule id; 0: none */
+	__u32 class;           /* of the peer */
+	__u32 length;          /* bytes, layer 3 up */
+	__u32 repeats;         /* denials of this tuple not told since the last event */
+	__be16 service_port;   /* network; 0: not translated */
+	__u16 sample;          /* the event stands for so many; 1 but while a ring fills */
 	__u8 service[16] ADDR; /* network; the address before translation */
-	__u32 pad2;
+	__u32 pad;
 };
 _Static_assert(sizeof(struct event) == 104, "event");
 

@@ -5,6 +5,7 @@
 #define WEIR_VERDICT_H
 
 #include "config.h"
+#include "lookup.h"
 #include "work.h"
 
 /* Where a packet to a pod came from; no address tells this. */
@@ -19,12 +20,6 @@ static const __u64 MATCH_ROW = 1ULL << 32;    /* a row, so no other is looked fo
 static const __u64 MATCH_RULE = 1ULL << 33;   /* a rule for the port */
 static const __u64 MATCH_ALLOWS = 1ULL << 34; /* its action */
 static const __u64 MATCH_MORE = 1ULL << 35;   /* the next page may hold the port */
-
-/* Which flow is asked about. */
-enum subject {
-	SUBJECT_PACKET = 0,
-	SUBJECT_QUOTED = 1, /* in an ICMP error */
-};
 
 enum search {
 	SEARCH_ON = -1,   /* the next page may hold it */
@@ -81,6 +76,7 @@ __noinline __u64 match_page(__u32 set, __u32 class, __u32 protocol, __u32 page, 
 	if (i >= 0 && i < ROW_INTERVALS)
 		found = row->intervals[i];
 	more = i == SEARCH_ON && row->more ? MATCH_MORE : 0;
+	barrier();
 	if (!is_row(row, &key))
 		return 0;
 	return i >= 0 ? match_of(&found) : MATCH_ROW | more;
@@ -147,10 +143,12 @@ static __always_inline bool rule_on_node(const struct flow_key *key, __u32 peer_
 
 	if (!moves && !(peer_flags & PEER_NODE))
 		return false;
+	if (peer_flags & PEER_NODE)
+		ruling->flow_flags = FLOW_CALLS_NODE;
 	if (!moves && (!have_forward_hook || !has_ports(key->protocol))) {
 		allow(ruling, REASON_TO_NODE);
 	} else if (have_forward_hook) {
-		ruling->flow_flags = FLOW_DEFERRED;
+		ruling->flow_flags |= FLOW_DEFERRED;
 		allow(ruling, REASON_DEFERRED);
 	} else {
 		deny(ruling, REASON_NO_HOOK);
@@ -179,38 +177,38 @@ static __always_inline int rule_by_rows(const struct endpoint *ep, const struct 
 /* The pod is a backend of the Service that it calls. */
 static __always_inline bool is_hairpin(const struct flow_key *key)
 {
-	const __u32 *owner = bpf_map_lookup_elem(&local_ips, key->remote);
-
-	return owner && *owner == key->ifindex;
+	return owner_of(key->remote) == key->ifindex;
 }
 
 static __always_inline int rule_on_key(const struct endpoint *ep, const struct flow_key *key,
 				       __u32 direction, __u32 arrival, bool final,
 				       struct ruling *ruling)
 {
-	const struct peer *peer = bpf_map_lookup_elem(&peers, key->remote);
-	__u32 peer_flags = peer ? peer->flags : 0;
+	struct peer peer;
+	int reading = read_peer(key->remote, &peer);
 
-	ruling->class = peer ? peer->class : 0;
+	ruling->class = peer.class;
 	if (arrival == ARRIVED_FROM_POD ||
-	    (arrival == ARRIVED_FROM_STACK && peer_flags & PEER_NODE)) {
+	    (arrival == ARRIVED_FROM_STACK && peer.flags & PEER_NODE)) {
 		ruling->flow_flags = FLOW_STICKY;
 		return allow(ruling,
 			     arrival == ARRIVED_FROM_POD ? REASON_OWN_TRAFFIC : REASON_FROM_NODE);
 	}
 	if (is_unpoliced(ep, direction, ruling)) {
-		if (direction == DIR_EGRESS && !final && is_translated(key, peer_flags))
+		if (direction == DIR_EGRESS && !final && is_translated(key, peer.flags))
 			ruling->flow_flags = FLOW_DEFERRED;
 		return 0;
 	}
+	if (reading == READ_MIXED)
+		return deny(ruling, REASON_NOT_READY);
 	if (direction == DIR_EGRESS && final && is_hairpin(key))
 		return allow(ruling, REASON_OWN_TRAFFIC);
-	if (direction == DIR_EGRESS && !final && rule_on_node(key, peer_flags, ruling)) {
+	if (direction == DIR_EGRESS && !final && rule_on_node(key, peer.flags, ruling)) {
 		if (ruling->reason == REASON_NO_HOOK)
 			ruling->set = ep->set_egress;
 		return 0;
 	}
-	if (!peer)
+	if (reading == READ_ABSENT)
 		ruling->class = class_of_block(key->remote);
 	ruling->set = set_of(ep, direction);
 	return rule_by_rows(ep, key, direction, ruling);

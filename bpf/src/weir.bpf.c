@@ -55,8 +55,8 @@ int forward(struct netfilter_context *ctx)
 										: NETFILTER_ACCEPT;
 }
 
-/* A match of xt_bpf in a rule that drops, behind one that accepts replies. The
- * packet begins at its network header. */
+/* A match of xt_bpf in a rule that drops, behind one that accepts replies
+ * without the mark. The packet begins at its network header. */
 SEC("socket")
 int forward_match(struct __sk_buff *skb)
 {

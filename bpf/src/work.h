@@ -11,6 +11,12 @@
 
 #include "packet.h"
 
+/* Which flow is asked about. */
+enum subject {
+	SUBJECT_PACKET = 0,
+	SUBJECT_QUOTED = 1, /* in an ICMP error */
+};
+
 /* The zero value denies. */
 struct ruling {
 	__u32 set;      /* that decided; 0: none */

@@ -35,7 +35,7 @@ func (t *Tables) Apply(u *Update) {
 		t.Rows[row.Key] = row
 	}
 	for _, p := range u.Peers {
-		t.Peers[AddressKey(p.Addr)] = bpf.WeirPeer{Class: uint32(p.Class), Flags: uint32(p.Flags)}
+		t.Peers[AddressKey(p.Addr)] = bpf.WeirPeer{Address: AddressKey(p.Addr), Class: uint32(p.Class), Flags: uint32(p.Flags)}
 	}
 	for _, p := range u.Prefixes {
 		t.Cidrs[CidrKey(p.Prefix)] = p.Class

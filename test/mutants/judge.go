@@ -66,10 +66,11 @@ func (b *bench) judge(ctx context.Context, m *Mutant) (Result, error) {
 // test runs a suite, and returns what it says and whether it failed.
 func (b *bench) test(ctx context.Context, overlay string, s Suite) (string, bool, error) {
 	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-failfast", "-vet=off", "-timeout", testTimeout.String(),
-		"-ldflags", "-s -w", "-overlay", overlay, "-run", s.Run, s.Package)
+		"-ldflags", "-s -w", "-run", s.Run, s.Package)
 	cmd.Dir = b.root
-	// A skipped test would let every mutant live.
-	cmd.Env = append(os.Environ(), "WEIR_KERNEL_TESTS=1")
+	// A skipped test would let every mutant live. The overlay is no argument:
+	// commands that a test builds have the fault, too.
+	cmd.Env = append(os.Environ(), "WEIR_KERNEL_TESTS=1", strings.TrimSpace("GOFLAGS="+os.Getenv("GOFLAGS")+" -overlay="+overlay))
 	// The go command starts the test; both end with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

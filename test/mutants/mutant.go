@@ -38,6 +38,9 @@ var (
 // where it came from, time.
 func packet(test string) Suite { return Suite{"./test/packet", "^" + test + "$"} }
 
+// collusion is for what only real translation shows.
+var collusion = Suite{"./test/service", "^TestCollusion$"}
+
 // list is every mutant, in the order of the lines.
 func list() []Mutant {
 	all := slices.Concat(convertMutants, resolveMutants, compileMutants, programMutants, orderMutants)

@@ -100,6 +100,21 @@ func (a *Agent) WaitReady(ctx context.Context, limit time.Duration) error {
 	}
 }
 
+// Generation is the number of changes of policy that the agent has applied.
+func (a *Agent) Generation() (uint64, error) {
+	out, err := a.Weir("status", "-o", "json").Output()
+	if err != nil {
+		return 0, fmt.Errorf("weir status: %w", err)
+	}
+	var status struct {
+		Generation uint64 `json:",string"`
+	}
+	if err := json.Unmarshal(out, &status); err != nil {
+		return 0, fmt.Errorf("weir status: %w", err)
+	}
+	return status.Generation, nil
+}
+
 // Weir is a command of the CLI against this agent.
 func (a *Agent) Weir(args ...string) *exec.Cmd {
 	return exec.Command(filepath.Join(a.Bin, "weir"), append([]string{"--socket=" + a.Socket()}, args...)...)

@@ -21,7 +21,7 @@ const (
 	flagBoth = uint8(SYN | ACK)
 )
 
-// entry checks an entry of A, times left out.
+// entry checks an entry of A, times and tag left out.
 func entry(protocol uint8, ends [2]string, want bpf.WeirFlow) step {
 	return then(func(w *world) {
 		w.t.Helper()
@@ -30,7 +30,7 @@ func entry(protocol uint8, ends [2]string, want bpf.WeirFlow) step {
 			w.t.Errorf("no entry %s, %s", ends[0], ends[1])
 			return
 		}
-		got.First, got.LastTx, got.LastRx = 0, 0, 0
+		got.First, got.LastTx, got.LastRx, got.Tag = 0, 0, 0, 0
 		if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(bpf.WeirFlow{})); diff != "" {
 			w.t.Errorf("entry %s, %s: (-want +got)\n%s", ends[0], ends[1], diff)
 		}

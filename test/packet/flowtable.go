@@ -26,6 +26,11 @@ func (m *Machine) PutFlow(key bpf.WeirFlowKey, flow bpf.WeirFlow) error {
 	return put(m.objects.Flows, key, flow)
 }
 
+// PutFragment writes what a first fragment left.
+func (m *Machine) PutFragment(key bpf.WeirFragKey, fragment bpf.WeirFrag) error {
+	return put(m.objects.Fragments, key, fragment)
+}
+
 // Flows is all entries of flows.
 func (m *Machine) Flows() (map[bpf.WeirFlowKey]bpf.WeirFlow, error) {
 	return entries[bpf.WeirFlowKey, bpf.WeirFlow](m.objects.Flows)

@@ -80,6 +80,14 @@ func (m *Machine) load() error {
 			return fmt.Errorf("set %s: %w", name, err)
 		}
 	}
+	for _, name := range []string{bpf.WeirVarAllowedRate, bpf.WeirVarDeniedRate} {
+		if o.EventRate == 0 {
+			continue
+		}
+		if err := spec.Variables[name].Set(o.EventRate); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+	}
 	for name, entries := range map[string]uint32{
 		bpf.WeirMapFlows: o.Flows, bpf.WeirMapFlowsSpill: o.Spill, bpf.WeirMapRows: 4096, bpf.WeirMapPeers: 4096,
 		bpf.WeirMapEventsAllowed: o.RingBytes, bpf.WeirMapEventsDenied: o.RingBytes,
@@ -143,6 +151,11 @@ func (m *Machine) Reset() error {
 			if err := table.Put(slot, uint64(0)); err != nil {
 				return fmt.Errorf("reset %s: %w", table, err)
 			}
+		}
+	}
+	for slot := range uint32(Slots) {
+		if err := o.Allowances.Put(slot, bpf.WeirAllowance{}); err != nil {
+			return fmt.Errorf("reset %s: %w", o.Allowances, err)
 		}
 	}
 	errs := []error{

@@ -66,7 +66,7 @@ func TestTranslated(t *testing.T) {
 				{"a Service, not ready", notReady, []step{out(f.tcp("A:1000", "S:80", "S"), "denied not-ready")}},
 				{"a translated port of the node", sealed, []step{out(f.tcp("A:1000", "N:30080", "S"), "denied no-hook")}},
 				{"a translated port of the node, not isolated", open, []step{out(f.tcp("A:1000", "N:30080", "S"), "allowed not-isolated new"), deferred("N:30080", true)}},
-				{"another port of the node", sealed, []step{out(f.tcp("A:1000", "N:10250", "S"), "allowed to-node new"), in(f.tcp("N:10250", "A:1000", "SA"), "allowed reply")}},
+				{"another port of the node", sealed, []step{out(f.tcp("A:1000", "N:10250", "S"), "allowed to-node new"), in(f.tcp("N:10250", "A:1000", "SA"), "allowed reply").via(fromNode)}},
 				{"another port of the node, not isolated", open, []step{out(f.tcp("A:1000", "N:10250", "S"), "allowed not-isolated new"), deferred("N:10250", false)}},
 				{"the same port of UDP", sealed, []step{out(f.udp("A:1000", "N:30080"), "allowed to-node new")}},
 				{"an echo to the node", sealed, []step{out(f.echo("A", "N", 1), "allowed to-node new")}},

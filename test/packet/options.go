@@ -16,7 +16,8 @@ type Options struct {
 	MidstreamStrict bool
 	SourceCheck     bool
 	ForwardHook     bool
-	Conntrack       bool // bpf.ConntrackLookup must have returned nil
+	Conntrack       bool   // bpf.ConntrackLookup must have returned nil
+	EventRate       uint32 // of one endpoint and ring in a second; 0: as the object has it
 
 	Flows     uint32 // entries of flows
 	Spill     uint32 // entries of flows_spill

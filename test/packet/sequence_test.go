@@ -121,16 +121,16 @@ func (w *world) sound() {
 	w.must(err)
 	for _, table := range []map[bpf.WeirFlowKey]bpf.WeirFlow{flows, spilled} {
 		for key, flow := range table {
-			if key.Pad != [3]uint8{} || flow.Pad != [2]uint8{} {
-				w.t.Errorf("flow %+v: %+v: padding is not zero", key, flow)
+			if key.Pad != [3]uint8{} || flow.Tag != tagOf(key) {
+				w.t.Errorf("flow %+v: %+v: padding is not zero, or the tag not %#x", key, flow, tagOf(key))
 			}
 		}
 	}
 	fragments, err := w.m.Fragments()
 	w.must(err)
 	for key, fragment := range fragments {
-		if key.Pad != [2]uint8{} || fragment.Pad != [2]uint8{} {
-			w.t.Errorf("fragment %+v: %+v: padding is not zero", key, fragment)
+		if key.Pad != [2]uint8{} || fragment.Pad != [2]uint8{} || fragment.Key != key {
+			w.t.Errorf("fragment %+v: %+v: padding is not zero, or the key not repeated", key, fragment)
 		}
 	}
 }

@@ -27,6 +27,13 @@ func Port(p uint16) uint16 {
 
 // PutEndpoint makes the link a pod's.
 func (m *Machine) PutEndpoint(ifindex uint32, e bpf.WeirEndpoint) error {
+	e.Ifindex = ifindex
+	return put(m.objects.Endpoints, ifindex, e)
+}
+
+// PutEndpointAt writes an endpoint under another key than the one that it
+// repeats: a recycled element.
+func (m *Machine) PutEndpointAt(ifindex uint32, e bpf.WeirEndpoint) error {
 	return put(m.objects.Endpoints, ifindex, e)
 }
 
@@ -37,12 +44,24 @@ func (m *Machine) RemoveEndpoint(ifindex uint32) error {
 
 // PutLocal binds an address to the link that may send from it.
 func (m *Machine) PutLocal(a netip.Addr, ifindex uint32) error {
-	return put(m.objects.LocalIps, Address(a), ifindex)
+	return put(m.objects.LocalIps, Address(a), bpf.WeirOwner{Address: Address(a), Ifindex: ifindex})
+}
+
+// PutLocalAt writes the binding of one address under another: a recycled
+// element.
+func (m *Machine) PutLocalAt(a, repeated netip.Addr, ifindex uint32) error {
+	return put(m.objects.LocalIps, Address(a), bpf.WeirOwner{Address: Address(repeated), Ifindex: ifindex})
 }
 
 // PutPeer gives an exact address its class and flags.
 func (m *Machine) PutPeer(a netip.Addr, class uint32, flags bpf.WeirPeerFlag) error {
-	return put(m.objects.Peers, Address(a), bpf.WeirPeer{Class: class, Flags: uint32(flags)})
+	return m.PutPeerAt(a, a, class, flags)
+}
+
+// PutPeerAt writes what belongs to one address under another: a recycled
+// element.
+func (m *Machine) PutPeerAt(a, repeated netip.Addr, class uint32, flags bpf.WeirPeerFlag) error {
+	return put(m.objects.Peers, Address(a), bpf.WeirPeer{Address: Address(repeated), Class: class, Flags: uint32(flags)})
 }
 
 // RemovePeer forgets an address.

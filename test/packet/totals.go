@@ -53,6 +53,9 @@ func (m *Machine) totals() (totals, error) {
 		for _, cpu := range cpus {
 			t.rings[ring].Emitted += cpu.Emitted
 			t.rings[ring].Lost += cpu.Lost
+			t.rings[ring].Limited += cpu.Limited
+			t.rings[ring].Thinned += cpu.Thinned
+			t.rings[ring].Suppressed += cpu.Suppressed
 		}
 	}
 	return t, nil

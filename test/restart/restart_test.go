@@ -91,6 +91,8 @@ func (s *stage) underTraffic(t *testing.T, times int, do func(i int)) {
 		times, flow.opened.Load(), flow.streamed.Load(), flow.refused.Load())
 	if n := flow.wronglyDropped.Load() + flow.streamCuts.Load(); n > 0 {
 		t.Errorf("wrongly dropped: %d (%d of them streams): %v", n, flow.streamCuts.Load(), flow.first)
+		out, err := s.agent.Weir("observe", "--last=5000", "--verdict=denied", "--pod=shop/frontend").CombinedOutput()
+		t.Logf("denials of frontend that the last agent knows of (%v):\n%s", err, out)
 	}
 	if n := flow.wronglyPassed.Load() + s.arrived.Load(); n > 0 {
 		t.Errorf("wrongly passed: %d seen by the sender, %d by the receiver", flow.wronglyPassed.Load(), s.arrived.Load())
@@ -116,7 +118,11 @@ type stage struct {
 }
 
 func newStage(t *testing.T) *stage {
-	bin := node.Build(t, "../../cmd/weir", "../../cmd/weir-agent")
+	return newStageOf(t, node.Build(t, "../../cmd/weir", "../../cmd/weir-agent"))
+}
+
+// newStageOf is newStage with the agent in a folder.
+func newStageOf(t *testing.T, bin string) *stage {
 	n, err := netns.NewNode("rst", netns.Options{})
 	if err != nil {
 		t.Fatal(err)

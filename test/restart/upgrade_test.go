@@ -3,8 +3,6 @@
 package restart
 
 import (
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,13 +17,7 @@ import (
 // meanwhile, is judged by the tables of the agent before.
 func TestUpgradeAndDowngradeUnderTraffic(t *testing.T) {
 	node.RequireKernel(t)
-	if _, err := exec.LookPath("clang-19"); err != nil {
-		if os.Getenv("WEIR_KERNEL_TESTS") == "1" {
-			t.Fatalf("%v, and WEIR_KERNEL_TESTS=1 forbids to skip: make packages-generate installs it", err)
-		}
-		t.Skip("needs clang-19 for a build with other layouts: make packages-generate installs it")
-	}
-	other := buildOther(t)
+	other := buildPatched(t, layouts)
 	s := newStage(t)
 	this := s.agent.Bin
 	seen := map[string]bool{}
@@ -53,43 +45,9 @@ func TestUpgradeAndDowngradeUnderTraffic(t *testing.T) {
 }
 
 // layouts of the other build: shorter rows, longer flows.
-var layouts = strings.NewReplacer(
-	"ROW_INTERVALS = 14,", "ROW_INTERVALS = 7,",
-	"_Static_assert(sizeof(struct row) == 184,", "_Static_assert(sizeof(struct row) == 100,",
-	"	__u8 tcp_rx;\n	__u8 pad[2];", "	__u8 tcp_rx;\n	__u8 pad[10];",
-	"_Static_assert(sizeof(struct flow) == 64,", "_Static_assert(sizeof(struct flow) == 72,",
-)
-
-// buildOther builds weir-agent and weir from a copy of the sources with other
-// layouts, into a folder of the test.
-func buildOther(t *testing.T) string {
-	t.Helper()
-	const root = "../.."
-	dir := t.TempDir()
-	for _, folder := range []string{"bpf", "agent", "policy", "flows", "api", "cmd"} {
-		must(t, os.CopyFS(filepath.Join(dir, folder), os.DirFS(filepath.Join(root, folder))))
-	}
-	for _, file := range []string{"go.mod", "go.sum"} {
-		content, err := os.ReadFile(filepath.Join(root, file))
-		must(t, err)
-		must(t, os.WriteFile(filepath.Join(dir, file), content, 0o644))
-	}
-	types := filepath.Join(dir, "bpf/src/types.h")
-	content, err := os.ReadFile(types)
-	must(t, err)
-	changed := layouts.Replace(string(content))
-	for _, part := range []string{"ROW_INTERVALS = 7", "row) == 100", "pad[10]", "flow) == 72"} {
-		if !strings.Contains(changed, part) {
-			t.Fatalf("%s cannot be given other layouts: %q is not in it", types, part)
-		}
-	}
-	must(t, os.WriteFile(types, []byte(changed), 0o644))
-	for _, args := range [][]string{{"generate", "./bpf"}, {"build", "-o", "bin/", "./cmd/weir", "./cmd/weir-agent"}} {
-		cmd := exec.Command("go", args...)
-		cmd.Dir = dir
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("go %v of the other build: %v: %s", args, err, out)
-		}
-	}
-	return filepath.Join(dir, "bin")
+var layouts = []patch{
+	{"bpf/src/types.h", "ROW_INTERVALS = 14,", "ROW_INTERVALS = 7,"},
+	{"bpf/src/types.h", "_Static_assert(sizeof(struct row) == 184,", "_Static_assert(sizeof(struct row) == 100,"},
+	{"bpf/src/types.h", "struct flow {\n", "struct flow {\n\t__u64 more;\n"},
+	{"bpf/src/types.h", "_Static_assert(sizeof(struct flow) == 64,", "_Static_assert(sizeof(struct flow) == 72,"},
 }

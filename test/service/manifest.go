@@ -31,6 +31,13 @@ func (s *stage) startAgent(bin string, how setup) {
 		}
 	})
 	must(s.t, s.agent.Replace("manifests/cluster.yaml", cluster()))
+	must(s.t, s.agent.Replace("manifests/shut.yaml", `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {namespace: shop, name: shut}
+spec:
+  podSelector: {matchLabels: {app: shut}}
+  policyTypes: [Ingress, Egress]
+`))
 	s.allow("good")
 	must(s.t, s.agent.Start())
 	must(s.t, s.agent.WaitReady(s.t.Context(), time.Minute))
@@ -42,7 +49,7 @@ func cluster() string {
 	b.WriteString(node.Manifest(nodeName, []string{"shop"}, nil))
 	four, six := families()["IPv4"], families()["IPv6"]
 	for _, p := range []struct{ name, app, node string }{
-		{"client", "client", nodeName}, {"good", "good", nodeName}, {"bad", "bad", nodeName}, {"free", "free", nodeName},
+		{"client", "client", nodeName}, {"good", "good", nodeName}, {"bad", "bad", nodeName}, {"free", "free", nodeName}, {"shut", "shut", nodeName},
 		{"far-good", "good", "node-b"}, {"far-bad", "bad", "node-b"},
 	} {
 		fmt.Fprintf(&b, `apiVersion: v1

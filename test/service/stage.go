@@ -24,21 +24,22 @@ import (
 type family map[string]netip.Addr
 
 // families: "good" and "bad" are backends on this node, "far-good" and
-// "far-bad" on another one, which is the host outside.
+// "far-bad" on another one, which is the host outside. "shut" may neither
+// receive nor send.
 func families() map[string]family {
 	at := func(list ...string) family {
 		f := family{}
 		for i, name := range []string{"client", "good", "bad", "free", "far-good", "far-bad", "node", "outside",
-			"svc-good", "svc-bad", "svc-far-good", "svc-far-bad", "svc-node", "svc-outside", "svc-self", "svc-empty", "svc-unknown", "external-good", "external-bad"} {
+			"svc-good", "svc-bad", "svc-far-good", "svc-far-bad", "svc-node", "svc-outside", "svc-self", "svc-empty", "svc-unknown", "external-good", "external-bad", "shut"} {
 			f[name] = netip.MustParseAddr(list[i])
 		}
 		return f
 	}
 	return map[string]family{
 		"IPv4": at("10.244.1.10", "10.244.1.11", "10.244.1.12", "10.244.1.13", "10.244.2.11", "10.244.2.12", "192.168.77.1", "192.168.77.2",
-			"10.96.0.1", "10.96.0.2", "10.96.0.3", "10.96.0.4", "10.96.0.5", "10.96.0.6", "10.96.0.7", "10.96.0.8", "10.96.0.9", "203.0.113.1", "203.0.113.2"),
+			"10.96.0.1", "10.96.0.2", "10.96.0.3", "10.96.0.4", "10.96.0.5", "10.96.0.6", "10.96.0.7", "10.96.0.8", "10.96.0.9", "203.0.113.1", "203.0.113.2", "10.244.1.14"),
 		"IPv6": at("fd00:10:244:1::10", "fd00:10:244:1::11", "fd00:10:244:1::12", "fd00:10:244:1::13", "fd00:10:244:2::11", "fd00:10:244:2::12", "fd00:77::1", "fd00:77::2",
-			"fd00:96::1", "fd00:96::2", "fd00:96::3", "fd00:96::4", "fd00:96::5", "fd00:96::6", "fd00:96::7", "fd00:96::8", "fd00:96::9", "2001:db8:1::1", "2001:db8:1::2"),
+			"fd00:96::1", "fd00:96::2", "fd00:96::3", "fd00:96::4", "fd00:96::5", "fd00:96::6", "fd00:96::7", "fd00:96::8", "fd00:96::9", "2001:db8:1::1", "2001:db8:1::2", "fd00:10:244:1::14"),
 	}
 }
 
@@ -70,6 +71,7 @@ func (f family) services() []service {
 	add("node", 30080, "good", 8080)
 	add("node", 30081, "bad", 8080)
 	add("node", 30082, "client", 8080)
+	add("node", 30083, "shut", 8080)
 	return list
 }
 
@@ -105,7 +107,7 @@ func newStage(t *testing.T, bin string, s setup) *stage {
 	must(t, err)
 	t.Cleanup(func() { report(t, n.Close()) })
 	st := &stage{t: t, node: n, pods: map[string]*netns.Pod{}, seen: map[string]*atomic.Int64{}, port: 20000}
-	for _, name := range []string{"client", "good", "bad", "free"} {
+	for _, name := range []string{"client", "good", "bad", "free", "shut"} {
 		st.pods[name], err = n.AddPod(name, families()["IPv4"][name], families()["IPv6"][name])
 		must(t, err)
 	}
