@@ -207,6 +207,45 @@ func TestWatchReconnectAsksToGoOn(t *testing.T) {
 	}
 }
 
+// A limit holds over all connections, and what is asked for the second time is
+// what is left of it. An agent that ends the stream then, or once the time is
+// over, is not looked for again.
+func TestWatchReconnectEndsAtItsBounds(t *testing.T) {
+	with := func(sequences ...uint64) *weirv1.WatchResponse {
+		r := told("a", sequences[len(sequences)-1], nil)
+		for _, n := range sequences {
+			r.Flows = append(r.Flows, &weirv1.Flow{Sequence: n})
+		}
+		return r
+	}
+	past := timestamppb.New(time.Now().Add(-time.Minute))
+	for _, row := range []struct {
+		name  string
+		req   *weirv1.WatchRequest
+		turns []turn
+		want  string
+		left  uint32 // asked for at last
+	}{
+		{"limit", &weirv1.WatchRequest{Follow: true, Limit: 3}, []turn{{responses: []*weirv1.WatchResponse{with(1, 2), with(3)}}}, "2 3", 3},
+		{"limit over two connections", &weirv1.WatchRequest{Follow: true, Limit: 3}, []turn{
+			{[]*weirv1.WatchResponse{with(1, 2)}, away, false}, {responses: []*weirv1.WatchResponse{with(4)}},
+		}, "2 lost same 4", 1},
+		{"limit, and then the agent goes", &weirv1.WatchRequest{Follow: true, Limit: 2}, []turn{{[]*weirv1.WatchResponse{with(1, 2)}, away, false}}, "2", 2},
+		{"until", &weirv1.WatchRequest{Follow: true, Until: past}, []turn{{responses: []*weirv1.WatchResponse{with(1)}}}, "1", 0},
+		{"until, but the agent goes before", &weirv1.WatchRequest{Follow: true, Until: past}, []turn{
+			{[]*weirv1.WatchResponse{with(1)}, away, false}, {responses: []*weirv1.WatchResponse{with(2)}},
+		}, "1 lost same 2", 0},
+	} {
+		c, s, ctx := play(t, row.turns...)
+		if got := tale(t, c, ctx, row.req, 0); got != row.want {
+			t.Errorf("%s: %s, want %s", row.name, got, row.want)
+		}
+		if last := s.request(len(row.turns) - 1); last.Limit != row.left {
+			t.Errorf("%s: asked for %d at last, want %d", row.name, last.Limit, row.left)
+		}
+	}
+}
+
 // The agent ends, its socket goes, and after a while there is another agent.
 func TestWatchReconnectOverARestart(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "agent.sock")

@@ -31,6 +31,7 @@ type fakeAgent struct {
 	list      *pb.ListPoliciesResponse
 	get       *pb.GetPolicyResponse
 	explain   *pb.ExplainResponse
+	summary   *pb.SummarizeResponse
 	watch     func(*pb.WatchRequest, grpc.ServerStreamingServer[pb.WatchResponse]) error
 
 	mu       sync.Mutex
@@ -110,6 +111,14 @@ func (f *fakeFlows) Watch(r *pb.WatchRequest, stream grpc.ServerStreamingServer[
 	return f.agent.watch(r, stream)
 }
 
+func (f *fakeFlows) Summarize(_ context.Context, r *pb.SummarizeRequest) (*pb.SummarizeResponse, error) {
+	f.agent.keep(r)
+	if f.agent.summary == nil {
+		return nil, status.Error(codes.Internal, "the test set no summary")
+	}
+	return f.agent.summary, nil
+}
+
 // serve listens on socket until the returned function is called, or the test
 // ends.
 func (a *fakeAgent) serve(t *testing.T, socket string) (stop func()) {
@@ -167,7 +176,8 @@ func newTerminal(env map[string]string) *terminal {
 	t.process = process{
 		name: "/usr/bin/weir", out: &t.out, err: &t.err,
 		getenv: func(key string) string { return env[key] },
-		now:    clock, location: time.UTC,
+		now:    clock, location: time.UTC, in: strings.NewReader(""),
+		size: func() (int, int) { return 0, 0 },
 	}
 	return t
 }

@@ -184,9 +184,9 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{"observe --socket " + dir + "/none", []string{"not running", "--socket"}},
 		{"observe -f --socket " + dir + "/none", []string{"not running", "--socket"}},
 		{"status --socket " + file, []string{file, "--socket"}},
-		{"status --timeout 100ms --socket " + silent, []string{"--timeout"}},
-		{"observe --timeout 100ms --socket " + silent, []string{"100ms", "--timeout"}},
-		{"observe -f --timeout 100ms --socket " + silent, []string{"100ms", "--timeout"}},
+		{"status --request-timeout 100ms --socket " + silent, []string{"--request-timeout"}},
+		{"observe --request-timeout 100ms --socket " + silent, []string{"100ms", "--request-timeout"}},
+		{"observe -f --request-timeout 100ms --socket " + silent, []string{"100ms", "--request-timeout"}},
 		{"status --socket " + empty, []string{"weir-agent failed", "log"}},
 		{"policy show shop/x --socket " + empty, []string{"no policy shop/x", "weir policy list -n shop"}},
 		{"explain shop/x shop/y --port 1 --socket " + empty, []string{"no pod shop/x", "weir endpoints"}},
@@ -284,7 +284,7 @@ func TestProgramName(t *testing.T) {
 // Each command has a help text with an example that names the program as the
 // user called it.
 func TestHelp(t *testing.T) {
-	lines := []string{"", "observe", "explain", "status", "endpoints", "policy list", "policy show", "version"}
+	lines := []string{"", "observe", "drops", "top", "record", "explain", "status", "endpoints", "policy list", "policy show", "version"}
 	for argv0, name := range map[string]string{"weir": "weir", "kubectl-weir": "kubectl weir"} {
 		for _, line := range lines {
 			term := newTerminal(nil)
@@ -308,8 +308,17 @@ func TestKubectlNamesItselfInErrors(t *testing.T) {
 func TestExamplesParse(t *testing.T) {
 	socket := socketPath(t)
 	agent := sampleAgent()
-	agent.watch = followOnce
+	agent.summary = &pb.SummarizeResponse{}
+	interrupt := func() {}
+	agent.watch = func(r *pb.WatchRequest, stream watchStream) error {
+		defer interrupt()
+		return stream.Send(response("r", 1))
+	}
 	agent.serve(t, socket)
+	t.Chdir(t.TempDir()) // for files that examples write
+	if err := os.WriteFile("flows.json", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	commands := []*cobra.Command{newRoot(&session{process: newTerminal(nil).process})}
 	count := 0
 	for len(commands) > 0 {
@@ -319,17 +328,17 @@ func TestExamplesParse(t *testing.T) {
 			line, _, _ = strings.Cut(strings.TrimSpace(line), "#")
 			line, _, _ = strings.Cut(line, "|")
 			args := strings.Fields(strings.TrimPrefix(strings.TrimSpace(line), "weir "))
-			ctx, cancel := context.WithCancel(context.Background())
+			var ctx context.Context
+			ctx, interrupt = context.WithCancel(context.Background())
 			term := newTerminal(map[string]string{"WEIR_SOCKET": socket})
-			term.process.out = writeThen(&term.out, cancel)
 			if code := run(ctx, term.process, args); code == exitUsage || code == exitError {
 				t.Errorf("%s: exit code %d: %s", line, code, term.err.String())
 			}
-			cancel()
+			interrupt()
 			count++
 		}
 	}
-	if count < 15 {
+	if count < 35 {
 		t.Errorf("only %d examples were found", count)
 	}
 }

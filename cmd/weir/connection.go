@@ -17,14 +17,14 @@ import (
 func (s *session) dial(ctx context.Context) (*client.Client, error) {
 	options := client.Defaults()
 	options.Socket = s.socket
-	options.ConnectTimeout = s.timeout
+	options.ConnectTimeout = s.requestTimeout
 	return client.Dial(ctx, options)
 }
 
 // call runs one request within the timeout. A hint says what to do if the
 // agent does not find what was asked for.
 func (s *session) call(ctx context.Context, hint string, request func(context.Context, *client.Client) error) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.requestTimeout)
 	defer cancel()
 	agent, err := s.dial(ctx)
 	if err != nil {

@@ -44,13 +44,11 @@ stands); unmanaged (no pod of this node).`,
 					return e.GetNamespace() != namespace
 				})
 			}
-			if form.json() {
-				return output.WriteJSON(s.out, answer)
-			}
-			return output.Endpoints(s.out, answer.GetEndpoints(), s.style())
+			return form.write(s, answer, func() error { return output.Endpoints(s.out, answer.GetEndpoints(), s.style()) })
 		},
 	}
 	c.Flags().StringVarP(&namespace, "namespace", "n", "", "only pods of this namespace")
+	complete(c, "namespace", s.ask(namespaces))
 	form.flag(c)
 	return c
 }

@@ -59,15 +59,15 @@ A denial is an answer: the exit code is 0.`,
 			if err != nil {
 				return err
 			}
-			if form.json() {
-				return output.WriteJSON(s.out, answer)
-			}
-			return output.Explanation(s.out, request, answer, s.style())
+			return form.write(s, answer, func() error { return output.Explanation(s.out, request, answer, s.style()) })
 		},
 	}
 	c.Flags().StringVar(&flags.port, "port", "", "port of the destination, N or N/PROTO with tcp, udp or sctp (default tcp)")
 	c.Flags().StringVar(&flags.protocol, "protocol", "", "protocol, by name or number; needed for those without ports")
 	c.Flags().StringVarP(&flags.namespace, "namespace", "n", "", "namespace of pods that are given by NAME alone")
+	c.ValidArgsFunction = completeArguments(2, s.ask(pods))
+	complete(c, "namespace", s.ask(namespaces))
+	completeWith(c, "protocol", "tcp", "udp", "sctp", "icmp", "icmpv6")
 	form.flag(c)
 	return c
 }

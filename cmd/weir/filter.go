@@ -5,96 +5,172 @@ package main
 import (
 	"errors"
 	"fmt"
-	"math"
-	"net/netip"
-	"strconv"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/pflag"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "github.com/weirnet/weir/api/v1"
 )
 
-const defaultLast = 20
-
-// observeFlags are the flags of observe as they were typed.
-type observeFlags struct {
-	follow    bool
-	last      uint32
-	lastGiven bool
-	since     string
-	output    string
-
-	pods, namespaces, ips, ports, protocols, verdicts, policies []string
+// filterFlags are the flags that say which flows, in the order in which they
+// were typed: --not speaks of the next one.
+type filterFlags struct {
+	given []given
+	not   bool // --not was typed, and waits for its filter
 }
 
-func (f *observeFlags) register(flags *pflag.FlagSet) {
-	flags.BoolVarP(&f.follow, "follow", "f", false, "show flows as they come, until interrupted")
-	flags.Uint32Var(&f.last, "last", defaultLast,
-		"show at most `N` kept flows, the newest; 0 is all; if not given, -f shows none and --since all")
-	flags.StringVar(&f.since, "since", "", "show kept flows not older than this: 10m, 2h30m, or 2006-01-02T15:04:05Z")
-	flags.StringVarP(&f.output, "output", "o", "compact", "compact; wide: adds interface, TCP flags, length, reason code; or json")
-	flags.StringSliceVar(&f.pods, "pod", nil, "NAME or NAMESPACE/NAME of a pod at either end")
-	flags.StringSliceVarP(&f.namespaces, "namespace", "n", nil, "namespace of a pod at either end")
-	flags.StringSliceVar(&f.ips, "ip", nil, "address or CIDR of either end")
-	flags.StringSliceVar(&f.ports, "port", nil, "port of either end, 1 to 65535")
-	flags.StringSliceVar(&f.protocols, "protocol", nil, "tcp, udp, sctp, icmp, icmpv6 or a number")
-	flags.StringSliceVar(&f.verdicts, "verdict", nil, "allowed, denied or audited")
-	flags.StringSliceVar(&f.policies, "policy", nil, "NAME or NAMESPACE/NAME of a policy that decided or isolates")
+// given is one filter flag as it was typed.
+type given struct {
+	flag   string
+	not    bool
+	values []string
 }
 
-// request is what the agent is asked; now is what --since counts from. Its
-// error names every flag that cannot be read.
-func (f *observeFlags) request(now time.Time) (*pb.WatchRequest, error) {
-	var errs []error
-	r := &pb.WatchRequest{Follow: f.follow, Filter: &pb.FlowFilter{Namespaces: f.namespaces}}
-	filter := r.Filter
-	for _, namespace := range f.namespaces {
-		if namespace == "" || strings.Contains(namespace, "/") {
-			errs = append(errs, fmt.Errorf("--namespace: %q is not the name of a namespace", namespace))
+// question is what filter flags ask for, as requests for flows hold it.
+type question struct {
+	filter           *pb.FlowFilter
+	include, exclude []*pb.FlowFilter
+}
+
+func (f *filterFlags) register(flags *pflag.FlagSet) {
+	not := flags.VarPF(notValue{f}, "not", "", "turns the next filter round: --not --port 53 leaves DNS out")
+	not.NoOptDefVal = "true"
+	for _, d := range filterDefinitions() {
+		flag := flags.VarPF(&filterValue{flags: f, definition: d}, d.name, d.short, d.usage)
+		flag.NoOptDefVal = d.bare
+	}
+	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "drop-reason" {
+			name = "reason"
+		}
+		return pflag.NormalizedName(name)
+	})
+}
+
+// question reads the flags. Its error names every one that cannot be read.
+func (f *filterFlags) question() (*question, error) {
+	r := &reading{q: &question{filter: &pb.FlowFilter{}}, namespaces: map[side][]string{}}
+	if f.not {
+		r.errs = append(r.errs, errors.New("--not stands before the filter that it turns round, e.g. --not --port 53"))
+	}
+	definitions := map[string]definition{}
+	for _, d := range filterDefinitions() {
+		definitions[d.name] = d
+	}
+	for _, g := range f.given {
+		if d := definitions[g.flag]; d.namespaces && !g.not {
+			r.namespaces[d.side] = append(r.namespaces[d.side], g.values...)
 		}
 	}
-	filter.Pods = collect(&errs, "pod", f.pods, f.qualified)
-	filter.Policies = collect(&errs, "policy", f.policies, f.qualified)
-	filter.Ips = collect(&errs, "ip", f.ips, one(parseBlock))
-	filter.Ports = collect(&errs, "port", f.ports, one(parsePort))
-	filter.Protocols = collect(&errs, "protocol", f.protocols, one(parseProtocol))
-	filter.Verdicts = collect(&errs, "verdict", f.verdicts, one(parseVerdict))
-	r.Last = f.kept()
-	if f.since != "" {
-		since, err := parseSince(f.since, now)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("--since: %w", err))
-		} else {
-			r.Since = timestamppb.New(since)
+	for _, g := range f.given {
+		r.flag = g.flag
+		into := r.q.filter
+		if r.not = g.not; g.not {
+			into = &pb.FlowFilter{}
+			r.q.exclude = append(r.q.exclude, into)
 		}
+		definitions[g.flag].read(r, into, g.values)
 	}
-	return r, errors.Join(errs...)
+	r.narrow()
+	return r.q, errors.Join(r.errs...)
 }
 
-// kept is WatchRequest.last. Its 0 means all without follow, and none with
-// follow alone; -f --last 0 asks for all.
-func (f *observeFlags) kept() uint32 {
-	switch {
-	case f.lastGiven && f.last == 0 && f.follow:
-		return math.MaxUint32
-	case f.lastGiven:
-		return f.last
-	case f.follow, f.since != "":
-		return 0
+// reading turns flags into filters.
+type reading struct {
+	q          *question
+	flag       string // that is being read
+	not        bool   // it is turned round
+	namespaces map[side][]string
+	// What the two places for either end are taken by.
+	slots []string
+	errs  []error
+}
+
+func (r *reading) wrong(err error) { r.errs = append(r.errs, fmt.Errorf("--%s: %w", r.flag, err)) }
+
+// either is the filter of one end, whichever, for a kind of flags. A request
+// has two places for such: a label and a Service may so stand at different
+// ends, as in "who of app=web talks to the Service db".
+func (r *reading) either(f *pb.FlowFilter, kind string) *pb.PeerFilter {
+	if !r.not {
+		at := slices.Index(r.slots, kind)
+		if at < 0 {
+			at = len(r.slots)
+			r.slots = append(r.slots, kind)
+		}
+		switch at {
+		case 0:
+		case 1:
+			if len(r.q.include) == 0 {
+				r.q.include = []*pb.FlowFilter{{}}
+			}
+			f = r.q.include[0]
+		default:
+			r.wrong(fmt.Errorf("together with --%s and --%s it is not clear which of them stand at one end; say so with --from-%s or --to-%s",
+				r.slots[0], r.slots[1], r.flag, r.flag))
+			return &pb.PeerFilter{}
+		}
 	}
-	return defaultLast
+	if f.Either == nil {
+		f.Either = &pb.PeerFilter{}
+	}
+	return f.Either
+}
+
+// narrow makes "-n shop -l app=web" mean pods of shop with that label, and not
+// every flow between shop and some app=web elsewhere; and refuses what no flow
+// can be.
+func (r *reading) narrow() {
+	for _, f := range append([]*pb.FlowFilter{r.q.filter}, r.q.include...) {
+		if f.GetEither().GetLabels() != nil {
+			f.Either.Namespaces = r.namespaces[anyEnd]
+		}
+		for _, end := range []struct {
+			side side
+			peer *pb.PeerFilter
+		}{{fromEnd, f.GetSource()}, {toEnd, f.GetDestination()}} {
+			p := end.peer
+			if len(p.GetServices()) > 0 && len(p.GetPods())+len(p.GetLabels())+len(p.GetWorkloads()) > 0 {
+				r.errs = append(r.errs, fmt.Errorf("--%sservice: a Service has neither labels nor workload and is no pod; leave out one of the two", end.side))
+			}
+		}
+	}
+}
+
+// qualified puts a bare name into each namespace that was given for its side,
+// or else by -n: "-n shop --pod web" means shop/web, and not every flow between
+// shop and some web elsewhere.
+func (r *reading) qualified(s side) func(string) ([]string, error) {
+	namespaces := r.namespaces[s]
+	if len(namespaces) == 0 {
+		namespaces = r.namespaces[anyEnd]
+	}
+	return func(name string) ([]string, error) {
+		namespace, rest, found := strings.Cut(name, "/")
+		switch {
+		case !found && name != "" && len(namespaces) == 0:
+			return []string{name}, nil
+		case !found && name != "":
+			names := make([]string, len(namespaces))
+			for i, namespace := range namespaces {
+				names[i] = namespace + "/" + name
+			}
+			return names, nil
+		case namespace == "" || rest == "" || strings.Contains(rest, "/"):
+			return nil, fmt.Errorf("%q is neither NAME nor NAMESPACE/NAME", name)
+		}
+		return []string{name}, nil
+	}
 }
 
 // collect reads the values of one flag; a value may stand for several.
-func collect[T any](errs *[]error, flag string, texts []string, read func(string) ([]T, error)) []T {
+func collect[T any](r *reading, texts []string, read func(string) ([]T, error)) []T {
 	var values []T
 	for _, text := range texts {
 		value, err := read(text)
 		if err != nil {
-			*errs = append(*errs, fmt.Errorf("--%s: %w", flag, err))
+			r.wrong(err)
 			continue
 		}
 		values = append(values, value...)
@@ -109,65 +185,42 @@ func one[T any](parse func(string) (T, error)) func(string) ([]T, error) {
 	}
 }
 
-// qualified puts a bare name into each namespace of -n: "-n shop --pod web"
-// means shop/web, and not every flow between shop and some web elsewhere.
-func (f *observeFlags) qualified(name string) ([]string, error) {
-	namespace, rest, found := strings.Cut(name, "/")
+// filterValue is the value of one filter flag on the command line.
+type filterValue struct {
+	flags      *filterFlags
+	definition definition
+}
+
+func (v *filterValue) String() string { return "" }
+func (v *filterValue) Type() string   { return v.definition.arg }
+
+// Set keeps the values with what --not said of them.
+func (v *filterValue) Set(text string) error {
+	values := []string{text}
+	if !v.definition.whole {
+		values = strings.Split(text, ",")
+	}
+	v.flags.given = append(v.flags.given, given{v.definition.name, v.flags.not, values})
+	v.flags.not = false
+	return nil
+}
+
+// notValue is the flag --not.
+type notValue struct{ flags *filterFlags }
+
+func (v notValue) String() string { return "" }
+func (v notValue) Type() string   { return "bool" }
+
+// IsBoolFlag tells the help not to show a value.
+func (v notValue) IsBoolFlag() bool { return true }
+
+func (v notValue) Set(text string) error {
 	switch {
-	case !found && name != "" && len(f.namespaces) == 0:
-		return []string{name}, nil
-	case !found && name != "":
-		names := make([]string, len(f.namespaces))
-		for i, namespace := range f.namespaces {
-			names[i] = namespace + "/" + name
-		}
-		return names, nil
-	case namespace == "" || rest == "" || strings.Contains(rest, "/"):
-		return nil, fmt.Errorf("%q is neither NAME nor NAMESPACE/NAME", name)
+	case text != "true":
+		return fmt.Errorf("%q: it takes no value", text)
+	case v.flags.not:
+		return errors.New("it was given twice for one filter")
 	}
-	return []string{name}, nil
-}
-
-func parseBlock(text string) (string, error) {
-	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
-		return addr.Unmap().String(), nil
-	}
-	if prefix, err := netip.ParsePrefix(text); err == nil {
-		return prefix.Masked().String(), nil
-	}
-	return "", fmt.Errorf("%q is not an address or CIDR, such as 10.0.0.7, 10.0.0.0/8 or 2001:db8::/32", text)
-}
-
-func parsePort(text string) (uint32, error) {
-	port, err := strconv.ParseUint(text, 10, 16)
-	if err != nil || port == 0 {
-		return 0, fmt.Errorf("%q is not a port, 1 to 65535", text)
-	}
-	return uint32(port), nil
-}
-
-func parseVerdict(text string) (pb.Verdict, error) {
-	number, known := pb.Verdict_value["VERDICT_"+strings.ToUpper(text)]
-	if !known || number == 0 {
-		return 0, fmt.Errorf("%q is not a verdict; use allowed, denied or audited", text)
-	}
-	return pb.Verdict(number), nil
-}
-
-// parseSince reads a duration before now, or a time.
-func parseSince(text string, now time.Time) (time.Time, error) {
-	if ago, err := time.ParseDuration(text); err == nil {
-		if ago <= 0 {
-			return time.Time{}, fmt.Errorf("%s is not above 0; it counts back from now", text)
-		}
-		return now.Add(-ago), nil
-	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("%q is neither a duration, such as 10m or 2h30m, nor a time, such as %s", text, now.UTC().Format(time.RFC3339))
-	}
-	if at.After(now) {
-		return time.Time{}, fmt.Errorf("%s is in the future", text)
-	}
-	return at, nil
+	v.flags.not = true
+	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"golang.org/x/term"
 )
 
 func main() {
@@ -16,13 +18,24 @@ func main() {
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, process{
 		name:     os.Args[0],
+		in:       os.Stdin,
 		out:      os.Stdout,
 		err:      os.Stderr,
 		getenv:   os.Getenv,
 		now:      time.Now,
 		location: time.Local,
 		terminal: isTerminal(os.Stdout),
+		size:     terminalSize,
 	}, os.Args[1:]))
+}
+
+// terminalSize is 0, 0 where the output is no terminal that tells.
+func terminalSize() (columns, lines int) {
+	columns, lines, err := term.GetSize(int(os.Stdout.Fd()))
+	if err != nil {
+		return 0, 0
+	}
+	return columns, lines
 }
 
 // isTerminal takes any character device for one: colour sent to /dev/null

@@ -50,19 +50,6 @@ func followOnce(r *pb.WatchRequest, stream watchStream) error {
 	return nil
 }
 
-type callingWriter struct {
-	io.Writer
-	call func()
-}
-
-func (w callingWriter) Write(p []byte) (int, error) {
-	defer w.call()
-	return w.Writer.Write(p)
-}
-
-// writeThen calls after each write.
-func writeThen(w io.Writer, call func()) io.Writer { return callingWriter{w, call} }
-
 func TestObserveEndsWithTheKeptFlows(t *testing.T) {
 	agent := &fakeAgent{watch: func(_ *pb.WatchRequest, stream watchStream) error {
 		for _, r := range []*pb.WatchResponse{response("r"), response("r", 1, 2), response("r", 5)} {
@@ -100,14 +87,14 @@ func TestObserveTellsLosses(t *testing.T) {
 	socket := socketPath(t)
 	agent.serve(t, socket)
 	term := newTerminal(map[string]string{"WEIR_SOCKET": socket})
-	if code := term.run("observe", "-o", "json"); code != exitDone {
+	if code := term.run("observe", "-o", "json"); code != exitPartial {
 		t.Fatalf("exit code %d: %s", code, term.err.String())
 	}
 	want := `weir: 3 events lost in the kernel
 weir: 12 flows missed by this reader
 weir: 1 event lost in the kernel
 weir: 1 flow missed by this reader
-weir: no flow that the agent keeps is asked for by these flags; -f waits for new ones
+weir: no flow that is kept is asked for by these flags; -f waits for new ones
 `
 	if got := term.err.String(); got != want || term.out.String() != "" {
 		t.Errorf("standard error:\n%swant:\n%sstandard output: %s", got, want, term.out.String())
@@ -209,7 +196,7 @@ func TestFollowOutlivesTheTimeout(t *testing.T) {
 	agent.serve(t, socket)
 	term := newTerminal(map[string]string{"WEIR_SOCKET": socket})
 	const timeout = time.Second
-	finish := started(t, term, "observe", "-f", "--timeout", timeout.String())
+	finish := started(t, term, "observe", "-f", "--request-timeout", timeout.String())
 	until(t, "the request", func() bool { agent.mu.Lock(); defer agent.mu.Unlock(); return len(agent.requests) == 1 })
 	over := time.Now().Add(timeout + 200*time.Millisecond)
 	until(t, "the timeout is over", func() bool { return time.Now().After(over) })

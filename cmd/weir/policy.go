@@ -51,13 +51,11 @@ func newPolicyList(s *session, name string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if form.json() {
-				return output.WriteJSON(s.out, answer)
-			}
-			return output.Policies(s.out, answer.GetPolicies(), s.style())
+			return form.write(s, answer, func() error { return output.Policies(s.out, answer.GetPolicies(), s.style()) })
 		},
 	}
 	c.Flags().StringVarP(&namespace, "namespace", "n", "", "only policies of this namespace")
+	complete(c, "namespace", s.ask(namespaces))
 	form.flag(c)
 	return c
 }
@@ -88,13 +86,12 @@ policy holds.`,
 			if err != nil {
 				return err
 			}
-			if form.json() {
-				return output.WriteJSON(s.out, answer.GetPolicy())
-			}
-			return output.Policy(s.out, answer.GetPolicy(), s.style())
+			return form.write(s, answer.GetPolicy(), func() error { return output.Policy(s.out, answer.GetPolicy(), s.style()) })
 		},
 	}
 	c.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of a NAME without one")
+	c.ValidArgsFunction = completeArguments(1, s.ask(policies))
+	complete(c, "namespace", s.ask(namespaces))
 	form.flag(c)
 	return c
 }

@@ -17,32 +17,28 @@ import (
 )
 
 const (
-	exitDone        = 0
-	exitError       = 1
-	exitUsage       = 2
-	exitInterrupted = 130
-)
-
-const (
-	defaultSocket  = "/run/weir/agent.sock"
-	defaultTimeout = 10 * time.Second
+	defaultSocket         = "/run/weir/agent.sock"
+	defaultRequestTimeout = 10 * time.Second
 )
 
 // process is what a command takes from the process that it runs in.
 type process struct {
 	name     string // argv[0]
+	in       io.Reader
 	out, err io.Writer
 	getenv   func(string) string
 	now      func() time.Time
 	location *time.Location
 	terminal bool // out is one
+	// size of the terminal in characters; 0, 0: not known.
+	size func() (columns, lines int)
 }
 
 // session is a process with the flags that all commands have.
 type session struct {
 	process
-	socket  string
-	timeout time.Duration
+	socket         string
+	requestTimeout time.Duration
 }
 
 // usageError is a mistake on the command line; its exit code is 2.
@@ -57,12 +53,18 @@ func (e *usageError) Unwrap() error { return e.cause }
 // run executes the command line and returns the exit code.
 func run(ctx context.Context, p process, args []string) int {
 	root := newRoot(&session{process: p})
-	root.SetArgs(args)
+	root.SetArgs(arguments(p.name, args))
 	err := root.ExecuteContext(ctx)
 	var usage *usageError
+	var end *outcome
 	switch {
 	case err == nil:
 		return exitDone
+	case errors.As(err, &end):
+		if end.said != "" {
+			p.complain("%s", output.Escape(end.said))
+		}
+		return end.code
 	case ctx.Err() != nil:
 		return exitInterrupted
 	case errors.As(err, &usage):
@@ -77,6 +79,17 @@ func run(ctx context.Context, p process, args []string) int {
 	return exitError
 }
 
+// arguments of a kubectl_complete-weir, which kubectl runs when its user presses
+// Tab behind "kubectl weir", are the words to complete.
+func arguments(argv0 string, args []string) []string {
+	if strings.HasPrefix(baseName(argv0), "kubectl_complete-") {
+		return append([]string{cobra.ShellCompRequestCmd}, args...)
+	}
+	return args
+}
+
+func baseName(argv0 string) string { return strings.TrimSuffix(filepath.Base(argv0), ".exe") }
+
 // complain writes a line to standard error under the name of the program.
 func (p *process) complain(format string, args ...any) {
 	fmt.Fprintf(p.err, "%s: %s\n", programName(p.name), fmt.Sprintf(format, args...))
@@ -84,9 +97,10 @@ func (p *process) complain(format string, args ...any) {
 
 // programName is what a user types: kubectl finds kubectl-weir as "kubectl weir".
 func programName(argv0 string) string {
-	base := strings.TrimSuffix(filepath.Base(argv0), ".exe")
-	if plugin, found := strings.CutPrefix(base, "kubectl-"); found {
-		return "kubectl " + plugin
+	for _, prefix := range []string{"kubectl-", "kubectl_complete-"} {
+		if plugin, found := strings.CutPrefix(baseName(argv0), prefix); found {
+			return "kubectl " + plugin
+		}
 	}
 	return "weir"
 }
@@ -100,18 +114,17 @@ func newRoot(s *session) *cobra.Command {
 
 The agent is reached on its Unix socket, which only root may open.
 
-Exit codes: 0 done (a denial that is shown is an answer, not an error),
-1 error, 2 wrong usage, 130 interrupted.`,
+` + exitCodes,
 		Example: examples(name,
 			"observe -f                          # flows as they come",
 			"observe --verdict denied -n shop    # what was denied in a namespace",
+			"drops                               # who is denied what, and why",
 			"explain shop/web shop/db --port 5432",
 			"status"),
-		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: name},
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		Args:              noSuchCommand,
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: name},
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          noSuchCommand,
 
 		SuggestionsMinimumDistance: 2,
 
@@ -127,11 +140,14 @@ Exit codes: 0 done (a denial that is shown is an answer, not an error),
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&s.socket, "socket", socket, "Unix socket of the agent; also by WEIR_SOCKET")
-	flags.DurationVar(&s.timeout, "timeout", defaultTimeout, "how long to wait for an answer of the agent")
+	flags.DurationVar(&s.requestTimeout, "request-timeout", defaultRequestTimeout, "how long to wait for an answer of the agent")
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return s.check(c) }
 
 	root.AddCommand(
 		newObserve(s, name),
+		newDrops(s, name),
+		newTop(s, name),
+		newRecord(s, name),
 		newExplain(s, name),
 		newStatus(s, name),
 		newEndpoints(s, name),
@@ -143,8 +159,8 @@ Exit codes: 0 done (a denial that is shown is an answer, not an error),
 
 func (s *session) check(c *cobra.Command) error {
 	var problems []error
-	if s.timeout <= 0 {
-		problems = append(problems, fmt.Errorf("--timeout %s is not above 0", s.timeout))
+	if s.requestTimeout <= 0 {
+		problems = append(problems, fmt.Errorf("--request-timeout %s is not above 0", s.requestTimeout))
 	}
 	if s.socket == "" {
 		problems = append(problems, errors.New("--socket is empty; the default is "+defaultSocket))

@@ -36,10 +36,7 @@ An agent that is not ready is an answer: the exit code is 0.`,
 			if err != nil {
 				return err
 			}
-			if form.json() {
-				return output.WriteJSON(s.out, answer)
-			}
-			return output.Status(s.out, answer, s.now(), s.style())
+			return form.write(s, answer, func() error { return output.Status(s.out, answer, s.now(), s.style()) })
 		},
 	}
 	form.flag(c)

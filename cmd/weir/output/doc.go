@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package output owns how the answers of the agent look: lines of flows,
-// tables and JSON. It takes messages of api/v1 and writes text; it opens no
+// tables, blocks, JSON and YAML. It takes messages of api/v1 and writes text; it opens no
 // connection, reads no clock and no environment.
 //
 // It may import api/v1 and protobuf, nothing else of weir.

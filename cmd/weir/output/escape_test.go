@@ -110,7 +110,7 @@ func render(t *testing.T, fill func(proto.Message) proto.Message) map[string]str
 		f.Reason = pb.Reason(number)
 		for identity := range pb.Identity_name {
 			f.Source.Identity, f.Destination.Identity = pb.Identity(identity), pb.Identity(identity)
-			for _, format := range []Format{Compact, Wide, JSON} {
+			for _, format := range []Format{Compact, Wide, Table, Dict, JSON, YAML} {
 				name := reason + " " + pb.Identity(identity).String() + " " + string(format)
 				write(name, func(b *strings.Builder) error { return NewFlows(b, format, Style{}).Write([]*pb.Flow{f}) })
 			}
@@ -130,6 +130,15 @@ func render(t *testing.T, fill func(proto.Message) proto.Message) map[string]str
 	write("status unready", func(b *strings.Builder) error { return Status(b, unready, time.Unix(0, 0), Style{}) })
 	list := fill(&pb.EndpointsResponse{}).(*pb.EndpointsResponse)
 	write("endpoints", func(b *strings.Builder) error { return Endpoints(b, list.Endpoints, Style{}) })
+	sum := fill(&pb.SummarizeResponse{}).(*pb.SummarizeResponse)
+	write("drops", func(b *strings.Builder) error { return Drops(b, sum, Style{}) })
+	write("top", func(b *strings.Builder) error { return Top(b, sum, everyKey(), Style{}) })
+	nameless := proto.CloneOf(sum)
+	for _, p := range []*pb.Peer{nameless.Groups[0].Source, nameless.Groups[0].Destination} {
+		p.Workload, p.Name, p.Ip = nil, "", ""
+	}
+	write("top of namespaces", func(b *strings.Builder) error { return Top(b, nameless, everyKey(), Style{}) })
+	write("status as YAML", func(b *strings.Builder) error { return WriteYAML(b, state) })
 	policy := fill(&pb.Policy{}).(*pb.Policy)
 	write("policies", func(b *strings.Builder) error { return Policies(b, []*pb.Policy{policy}, Style{}) })
 	write("policy", func(b *strings.Builder) error { return Policy(b, policy, Style{}) })

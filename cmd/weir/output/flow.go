@@ -5,6 +5,8 @@ package output
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -17,19 +19,29 @@ type Format string
 const (
 	// Compact is one aligned line for each flow.
 	Compact Format = "compact"
-	// Wide adds the interface, TCP flags, length in bytes and reason code.
+	// Wide adds the interface, TCP flags, length in bytes, id and reason code.
 	Wide Format = "wide"
+	// Table is a line of titles, and below it one for each flow.
+	Table Format = "table"
+	// Dict is a block of names and values for each flow.
+	Dict Format = "dict"
 	// JSON is one message weir.v1.Flow a line, names as in weir.proto.
 	JSON Format = "json"
+	// JSONLines is another name for it.
+	JSONLines Format = "jsonl"
+	// YAML is a document for each flow, with the same names.
+	YAML Format = "yaml"
 )
+
+// Formats are the names that ParseFormat reads.
+func Formats() []string { return []string{"compact", "wide", "table", "dict", "json", "jsonl", "yaml"} }
 
 // ParseFormat reads the name of a Format.
 func ParseFormat(name string) (Format, error) {
-	switch f := Format(name); f {
-	case Compact, Wide, JSON:
-		return f, nil
+	if !slices.Contains(Formats(), name) {
+		return "", fmt.Errorf("--output: format %q is not known; use %s", name, strings.Join(Formats(), ", "))
 	}
-	return "", fmt.Errorf("format %q is not known; use compact, wide or json", name)
+	return Format(name), nil
 }
 
 // Columns grow with what they have held, up to this many characters: one very
@@ -43,6 +55,7 @@ type Flows struct {
 	format Format
 	style  Style
 	widths []int
+	titled bool // the titles of a table were written
 }
 
 // NewFlows returns a writer of flows. An unknown format is Compact.
@@ -57,13 +70,18 @@ func NewFlows(to io.Writer, format Format, style Style) *Flows {
 // cut by what another writer says in between.
 func (w *Flows) Write(batch []*pb.Flow) error {
 	var b strings.Builder
-	if w.format == JSON {
+	switch w.format {
+	case JSON, JSONLines, YAML:
 		for _, f := range batch {
-			if err := jsonLine(&b, f); err != nil {
+			if err := w.object(&b, f); err != nil {
 				return fmt.Errorf("flow %d: %w", f.GetSequence(), err)
 			}
 		}
-	} else {
+	case Dict:
+		for _, f := range batch {
+			w.dict(&b, f)
+		}
+	default:
 		w.lines(&b, batch)
 	}
 	if b.Len() == 0 {
@@ -75,11 +93,23 @@ func (w *Flows) Write(batch []*pb.Flow) error {
 	return nil
 }
 
+func (w *Flows) object(b *strings.Builder, f *pb.Flow) error {
+	if w.format == YAML {
+		return yamlDocument(b, f)
+	}
+	return jsonLine(b, f)
+}
+
 func (w *Flows) lines(b *strings.Builder, batch []*pb.Flow) {
-	rows := make([][]cell, len(batch))
-	for i, f := range batch {
-		rows[i] = w.row(f)
-		w.grow(rows[i])
+	rows := make([][]cell, 0, len(batch)+1)
+	if w.format == Table && !w.titled && len(batch) > 0 {
+		rows, w.titled = append(rows, titles()), true
+	}
+	for _, f := range batch {
+		rows = append(rows, w.row(f))
+	}
+	for _, row := range rows {
+		w.grow(row)
 	}
 	for _, row := range rows {
 		last := len(row) - 1
@@ -108,23 +138,67 @@ const (
 )
 
 func (w *Flows) row(f *pb.Flow) []cell {
-	wide := w.format == Wide
+	arrow := "-> "
+	if w.format == Table {
+		arrow = ""
+	}
 	row := []cell{
 		{text: w.clock(f), color: faint},
 		{text: VerdictName(f.GetVerdict()), color: verdictColor(f.GetVerdict())},
 		{text: peerText(f.GetSource(), f.GetProtocol())},
-		{text: "-> " + peerText(f.GetDestination(), f.GetProtocol())},
+		{text: arrow + peerText(f.GetDestination(), f.GetProtocol())},
 		{text: flowProtocol(f)},
 	}
-	if wide {
+	switch w.format {
+	case Wide:
 		row = append(row,
 			cell{text: orDash(Escape(f.GetInterface()))},
 			cell{text: orDash(tcpFlags(f))},
-			cell{text: fmt.Sprintf("%d B", f.GetLength()), right: true},
+			cell{text: length(f), right: true},
+			cell{text: idText(f)},
 			cell{text: reasonCode(f.GetReason())})
-		return append(row, cell{text: why(f, 0)})
+		return append(row, cell{text: totals(f) + why(f, 0)})
+	case Table:
+		row = append(row, cell{text: recordName(f)})
+		row = append(row, measured(f)...)
+		return append(row, cell{text: why(f, isolatingShown)})
 	}
-	return append(row, cell{text: why(f, isolatingShown)})
+	return append(row, cell{text: totals(f) + why(f, isolatingShown)})
+}
+
+func titles() []cell {
+	row := []cell{{text: "TIME"}, {text: "VERDICT"}, {text: "SOURCE"}, {text: "DESTINATION"}, {text: "PROTOCOL"}, {text: "RECORD"},
+		number("PACKETS"), number("BYTES"), number("DURATION"), {text: "WHY"}}
+	for i := range row {
+		row[i].color = bold
+	}
+	return row
+}
+
+// measured are the columns of a table that only whole flows have.
+func measured(f *pb.Flow) []cell {
+	if !hasTotals(f) {
+		return []cell{number("-"), number("-"), number("-")}
+	}
+	return []cell{
+		number(strconv.FormatUint(f.GetSent().GetPackets()+f.GetAnswered().GetPackets(), 10)),
+		number(size(f.GetSent().GetBytes() + f.GetAnswered().GetBytes())),
+		number(span(f.GetDuration().AsDuration())),
+	}
+}
+
+func length(f *pb.Flow) string {
+	if hasTotals(f) {
+		return "-"
+	}
+	return fmt.Sprintf("%d B", f.GetLength())
+}
+
+func idText(f *pb.Flow) string {
+	if f.GetId() == 0 {
+		return "-"
+	}
+	return flowID(f)
 }
 
 func (w *Flows) clock(f *pb.Flow) string {

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "github.com/weirnet/weir/api/v1"
@@ -104,6 +105,17 @@ func sampleFlows() []*pb.Flow {
 			f.Kind = pb.FlowKind_FLOW_KIND_CHANGED
 		}),
 		flow(denied, pb.Reason_REASON_SPOOFED, egress, pod("victim", 1), pod("db", 5432), nil),
+		flow(allowed, pb.Reason_REASON_RULE, egress, pod("web", 41234), pod("db", 5432), func(f *pb.Flow) {
+			f.Kind, f.Rule, f.Length, f.TcpFlags = pb.FlowKind_FLOW_KIND_CLOSED, rule("out", egress, 0), 0, 0x1b
+			f.Id, f.EndReason, f.Duration = 0xabc, pb.EndReason_END_REASON_FIN, durationpb.New(1234567*time.Microsecond)
+			f.Start = timestamppb.New(time.Date(2026, 11, 22, 3, 4, 3, 0, time.UTC))
+			f.Sent, f.Answered = &pb.Traffic{Packets: 12, Bytes: 3456}, &pb.Traffic{Packets: 1, Bytes: 52}
+			f.Source.Workload = &pb.Workload{Kind: "Deployment", Name: "web"}
+		}),
+		flow(allowed, pb.Reason_REASON_NOT_ISOLATED, egress, pod("web", 41234), service("db", 5432), func(f *pb.Flow) {
+			f.Kind, f.Length, f.Id, f.Duration, f.Sample = pb.FlowKind_FLOW_KIND_ACTIVE, 0, 0xabd, durationpb.New(90*time.Second), 8
+			f.Sent, f.Answered = &pb.Traffic{Packets: 1 << 40, Bytes: 1 << 50}, &pb.Traffic{}
+		}),
 		{},
 	}
 	for i, f := range list[:len(list)-1] {
@@ -122,7 +134,11 @@ func TestFlowForms(t *testing.T) {
 		{"flows-compact.golden", Compact, Style{}},
 		{"flows-wide.golden", Wide, Style{Location: time.FixedZone("here", 2*3600)}},
 		{"flows-color.golden", Compact, Style{Color: true}},
+		{"flows-table.golden", Table, Style{}},
+		{"flows-dict.golden", Dict, Style{}},
 		{"flows-json.golden", JSON, Style{}},
+		{"flows-json.golden", JSONLines, Style{}},
+		{"flows-yaml.golden", YAML, Style{}},
 	}
 	for _, row := range rows {
 		t.Run(row.file, func(t *testing.T) {
@@ -202,7 +218,11 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, errDisk }
 func TestWriteErrorsAreTold(t *testing.T) {
 	rows := map[string]error{
 		"flows":       NewFlows(brokenWriter{}, Compact, Style{}).Write(sampleFlows()),
+		"dict":        NewFlows(brokenWriter{}, Dict, Style{}).Write(sampleFlows()),
 		"json":        WriteJSON(brokenWriter{}, sampleStatus()),
+		"yaml":        WriteYAML(brokenWriter{}, sampleStatus()),
+		"top":         Top(brokenWriter{}, &pb.SummarizeResponse{}, nil, Style{}),
+		"drops":       Drops(brokenWriter{}, &pb.SummarizeResponse{}, Style{}),
 		"status":      Status(brokenWriter{}, sampleStatus(), time.Time{}, Style{}),
 		"endpoints":   Endpoints(brokenWriter{}, sampleEndpoints(), Style{}),
 		"policies":    Policies(brokenWriter{}, nil, Style{}),
@@ -245,12 +265,12 @@ func TestUnknownVerdictReadsAsDenied(t *testing.T) {
 }
 
 func TestParseFormat(t *testing.T) {
-	for _, name := range []string{"compact", "wide", "json"} {
+	for _, name := range Formats() {
 		if f, err := ParseFormat(name); err != nil || string(f) != name {
 			t.Errorf("%s: %q, %v", name, f, err)
 		}
 	}
-	if _, err := ParseFormat("yaml"); err == nil || !strings.Contains(err.Error(), "compact, wide or json") {
-		t.Errorf("yaml: %v", err)
+	if _, err := ParseFormat("xml"); err == nil || !strings.Contains(err.Error(), "compact, wide, table") {
+		t.Errorf("xml: %v", err)
 	}
 }

@@ -131,6 +131,9 @@ func why(f *pb.Flow, limit int) string {
 	if f.GetRepeats() > 0 {
 		said += fmt.Sprintf("; and %d more like it since the last line", f.GetRepeats())
 	}
+	if f.GetSample() > 1 {
+		said += fmt.Sprintf("; one of about %d, the others were not told", f.GetSample())
+	}
 	return said
 }
 

@@ -35,6 +35,9 @@ func (s Style) paint(c color, text string) string {
 	return string(c) + text + string(reset)
 }
 
+// Clock is a time of this year as text, to the second.
+func (s Style) Clock(t time.Time) string { return s.in(t).Format("Jan _2 15:04:05") }
+
 func (s Style) in(t time.Time) time.Time {
 	if s.Location == nil {
 		return t.UTC()

@@ -3,6 +3,7 @@
 package output
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -19,6 +20,7 @@ type cell struct {
 type table struct {
 	indent string
 	rows   [][]cell
+	least  []int // widths of the first columns, at least
 }
 
 func (t *table) add(cells ...cell) { t.rows = append(t.rows, cells) }
@@ -63,7 +65,7 @@ func (c cell) write(b *strings.Builder, style Style, width int, last bool) {
 }
 
 func (t *table) widths() []int {
-	var widths []int
+	widths := slices.Clone(t.least)
 	for _, row := range t.rows {
 		for i, c := range row {
 			if i == len(widths) {
