@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// page is REPORT.md.
+func (r results) page(plots map[string]string) string {
+	var b strings.Builder
+	b.WriteString("# Benchmarks\n\nMade by `make bench-report` out of test/bench/out; not to be edited.\n")
+	if targets := r.targets(); len(targets) > 0 {
+		b.WriteString("\n## Targets\n\nThe worst of all programs, families, wirings, rows and policies that were measured.\n\n")
+		var rows [][]string
+		for _, t := range targets {
+			rows = append(rows, []string{t.what, t.limit, t.measured, map[bool]string{true: "yes", false: "**no**"}[t.met]})
+		}
+		table(&b, []string{"what", "target", "measured", "met"}, rows)
+	}
+	if len(r.packets) > 0 {
+		r.section(&b, "Packets", packetsFile, "CPU time of a packet in ns, less that of an empty program.", plots)
+		packetTable(&b, r.packets)
+	}
+	if len(r.spread) > 0 {
+		r.section(&b, "New flows to peers of all rows", spreadFile, "The worst case for the caches: no two flows in a row meet one row of policy.", plots)
+		packetTable(&b, r.spread)
+	}
+	if len(r.traffic) > 0 {
+		r.section(&b, "Traffic", trafficFile, "Ratio to the baseline, with its 95 % interval. Latency: less is better. Rate of one-way UDP: more is better.", plots)
+		r.trafficTables(&b)
+	}
+	if len(r.control) > 0 {
+		r.section(&b, "Control plane", controlFile, "Resolve, compile, and the writes into the maps; medians in ms.", plots)
+		r.controlTable(&b)
+	}
+	return b.String()
+}
+
+// section begins with what is measured, where, and the plot.
+func (r results) section(b *strings.Builder, title, file, what string, plots map[string]string) {
+	at := r.runs[file]
+	fmt.Fprintf(b, "\n## %s\n\n%s\n\n", title, what)
+	fmt.Fprintf(b, "%s, %d CPUs, %d MB, Linux %s, %s; weir %s; %s, %.0f s, load at the beginning %.2f.\n",
+		at.Machine, at.CPUs, at.Memory, at.Kernel, at.Go, at.Commit, at.Began.Format("2006-01-02 15:04 MST"), at.Seconds, at.Load)
+	for _, note := range at.Notes {
+		fmt.Fprintf(b, "- %s\n", note)
+	}
+	b.WriteString("\n")
+	for _, name := range plotNames(plots) {
+		if plots[name] == file {
+			fmt.Fprintf(b, "![%s](%s)\n\n", strings.TrimSuffix(name, ".svg"), name)
+		}
+	}
+}
+
+func plotNames(plots map[string]string) []string {
+	var names []string
+	for name := range plots {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func table(b *strings.Builder, head []string, rows [][]string) {
+	fmt.Fprintf(b, "| %s |\n|%s\n", strings.Join(head, " | "), strings.Repeat(" --- |", len(head)))
+	for _, row := range rows {
+		fmt.Fprintf(b, "| %s |\n", strings.Join(row, " | "))
+	}
+}
+
+// packetTable: a line for each case, program and family, a column for each
+// number of rows.
+func packetTable(b *strings.Builder, list []packet) {
+	type line struct{ name, program, family string }
+	head := []string{"case", "program", "family"}
+	counts := distinct(list, func(p packet) int { return p.Rows })
+	cells := map[line]map[int]string{}
+	for _, p := range list {
+		l := line{p.Case, p.Program, p.Family}
+		if cells[l] == nil {
+			cells[l] = map[int]string{}
+		}
+		cells[l][p.Rows] = fmt.Sprintf("%.1f", p.NsOverEmpty)
+	}
+	for _, n := range counts {
+		head = append(head, fmt.Sprintf("%d rows", n))
+	}
+	lines := distinct(list, func(p packet) line { return line{p.Case, p.Program, p.Family} })
+	order := distinct(list, func(p packet) string { return p.Case })
+	slices.SortStableFunc(lines, func(x, y line) int { return slices.Index(order, x.name) - slices.Index(order, y.name) })
+	var rows [][]string
+	for _, l := range lines {
+		row := []string{l.name, l.program, l.family}
+		for _, n := range counts {
+			row = append(row, cells[l][n])
+		}
+		rows = append(rows, row)
+	}
+	table(b, head, rows)
+}
+
+// trafficTables: one for each workload and wiring; a line for each variant, a
+// column for each number of policies.
+func (r results) trafficTables(b *strings.Builder) {
+	type group struct{ workload, wiring string }
+	for _, g := range distinct(r.traffic, func(t traffic) group { return group{t.Workload, t.Wiring} }) {
+		var list []traffic
+		for _, t := range r.traffic {
+			if t.Workload == g.workload && t.Wiring == g.wiring {
+				list = append(list, t)
+			}
+		}
+		counts := distinct(list, func(t traffic) int { return t.Policies })
+		head := []string{g.workload + ", " + g.wiring}
+		for _, n := range counts {
+			head = append(head, fmt.Sprintf("%d policies", n))
+		}
+		var rows [][]string
+		for _, variant := range distinct(list, func(t traffic) string { return t.Variant }) {
+			row := []string{variant}
+			for _, t := range list {
+				if t.Variant == variant {
+					row = append(row, cell(t))
+				}
+			}
+			rows = append(rows, row)
+		}
+		table(b, head, rows)
+		b.WriteString("\n")
+	}
+}
+
+// cell is the value of a baseline, or a ratio to it.
+func cell(t traffic) string {
+	if t.Baseline == "" {
+		return fmt.Sprintf("%.5g %s", t.Value, t.Unit)
+	}
+	return fmt.Sprintf("%.3f (%.3f to %.3f)", t.Ratio, t.Low, t.High)
+}
+
+func (r results) controlTable(b *strings.Builder) {
+	var rows [][]string
+	number := func(f float64) string { return fmt.Sprintf("%.3f", f) }
+	for _, c := range r.control {
+		memory := ""
+		if c.PeakMB > 0 {
+			memory = fmt.Sprintf("%.0f (objects %.0f)", c.PeakMB, c.InputMB)
+		}
+		rows = append(rows, []string{
+			c.Operation, fmt.Sprint(c.Namespaces), fmt.Sprint(c.Pods), fmt.Sprint(c.Policies), fmt.Sprint(c.Local),
+			number(c.TotalMs), number(c.ResolveMs), number(c.CompileMs), number(c.ApplyMs),
+			fmt.Sprint(c.Writes), fmt.Sprint(c.Allocations), fmt.Sprintf("%.1f", float64(c.Bytes)/(1<<20)), memory,
+		})
+	}
+	table(b, []string{"operation", "namespaces", "pods", "policies", "local pods", "total", "resolve", "compile", "apply", "map writes", "allocations", "MB allocated", "peak MB"}, rows)
+}

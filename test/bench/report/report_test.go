@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func write(t *testing.T, dir, name, content string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestReport(t *testing.T) {
+	out, page := t.TempDir(), t.TempDir()
+	write(t, out, runsFile, `{"packets.json": {"machine": "an abacus", "kernel": "6.18", "commit": "abc123", "notes": ["a note"]}}`)
+	write(t, out, packetsFile, `[
+		{"program": "from_pod", "case": "new", "family": "IPv4", "rows": 1, "ns_over_empty": 500, "rounds": 5},
+		{"program": "from_pod", "case": "new", "family": "IPv4", "rows": 60000, "ns_over_empty": 700.5, "rounds": 5}]`)
+	if err := report(out, page); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(filepath.Join(page, "REPORT.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"an abacus", "abc123", "- a note", "(packets.svg)",
+		"| new | <= 600 ns | 700 ns (from_pod, IPv4, 60000 rows) | **no** |",
+		"| new, from the fewest to the most rows | <= +15 % | +40 % (from_pod, IPv4) | **no** |",
+		"| new | from_pod | IPv4 | 500.0 | 700.5 |",
+	} {
+		if !strings.Contains(string(raw), want) {
+			t.Errorf("REPORT.md has no %q:\n%s", want, raw)
+		}
+	}
+	plot, err := os.ReadFile(filepath.Join(page, "packets.svg"))
+	if err != nil || !strings.Contains(string(plot), "<svg") {
+		t.Errorf("packets.svg: %v, %.40q", err, plot)
+	}
+}
+
+func TestBadResults(t *testing.T) {
+	for _, row := range []struct{ name, content, want string }{
+		{"nothing", "", "run make bench-packets"},
+		{"unknown field", `[{"program": "from_pod", "color": "red"}]`, "color"},
+		{"cut off", `[{"program": "from`, packetsFile},
+	} {
+		out := t.TempDir()
+		if row.content != "" {
+			write(t, out, packetsFile, row.content)
+		}
+		if err := report(out, t.TempDir()); err == nil || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%s: %v, want an error with %q", row.name, err, row.want)
+		}
+	}
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"slices"
+)
+
+// target is a limit of the project, and the worst that was measured for it.
+type target struct {
+	what, limit, measured string
+	met                   bool
+}
+
+func (r results) targets() []target {
+	list := r.packetTargets()
+	list = append(list, r.trafficTargets()...)
+	return append(list, r.controlTargets()...)
+}
+
+func (r results) packetTargets() []target {
+	var list []target
+	for _, row := range []struct {
+		name  string
+		limit float64
+	}{
+		{"established, 1 flow", 35}, {"established, 10k flows", 90}, {"established, 400k flows", 450},
+		{"new", 600}, {"new, evicting", 950}, {"denied first", 350}, {"denied repeat", 150},
+	} {
+		var worst packet
+		for _, p := range r.packets {
+			if p.Case == row.name && p.NsOverEmpty > worst.NsOverEmpty {
+				worst = p
+			}
+		}
+		if worst.Case != "" {
+			list = append(list, target{row.name, fmt.Sprintf("<= %.0f ns", row.limit),
+				fmt.Sprintf("%.0f ns (%s, %s, %d rows)", worst.NsOverEmpty, worst.Program, worst.Family, worst.Rows), worst.NsOverEmpty <= row.limit})
+		}
+	}
+	if slope, of := r.slope("new"); slope > 0 {
+		list = append(list, target{"new, from the fewest to the most rows", "<= +15 %", fmt.Sprintf("%+.0f %% (%s)", 100*(slope-1), of), slope <= 1.15})
+	}
+	return list
+}
+
+// slope is the greatest growth from the fewest to the most rows.
+func (r results) slope(name string) (slope float64, of string) {
+	for _, program := range distinct(r.packets, func(p packet) string { return p.Program }) {
+		for _, family := range distinct(r.packets, func(p packet) string { return p.Family }) {
+			var list []packet
+			for _, p := range r.packets {
+				if p.Case == name && p.Program == program && p.Family == family {
+					list = append(list, p)
+				}
+			}
+			slices.SortFunc(list, func(a, b packet) int { return a.Rows - b.Rows })
+			if len(list) < 2 || list[0].NsOverEmpty <= 0 {
+				continue
+			}
+			if s := list[len(list)-1].NsOverEmpty / list[0].NsOverEmpty; s > slope {
+				slope, of = s, program+", "+family
+			}
+		}
+	}
+	return slope, of
+}
+
+func (r results) trafficTargets() []target {
+	var list []target
+	for _, row := range []struct {
+		workload string
+		limit    float64
+		most     bool // the limit is the greatest ratio, else the least
+	}{{"request/response", 1.03, true}, {"connect-request-close", 1.05, true}, {"one-way-UDP", 0.95, false}} {
+		var worst traffic
+		for _, t := range r.traffic {
+			if t.Workload == row.workload && t.Variant == "weir" && (worst.Variant == "" || (t.Ratio > worst.Ratio) == row.most) {
+				worst = t
+			}
+		}
+		if worst.Variant == "" {
+			continue
+		}
+		sign, met := ">=", worst.Ratio >= row.limit
+		if row.most {
+			sign, met = "<=", worst.Ratio <= row.limit
+		}
+		list = append(list, target{row.workload + ", to baseline", fmt.Sprintf("%s %.2f", sign, row.limit),
+			fmt.Sprintf("%.3f (%.3f to %.3f; %s, %d policies)", worst.Ratio, worst.Low, worst.High, worst.Wiring, worst.Policies), met})
+	}
+	return list
+}
+
+func (r results) controlTargets() []target {
+	var list []target
+	for _, c := range r.control {
+		where := fmt.Sprintf(" (%d pods, %d policies)", c.Pods, c.Policies)
+		switch {
+		case c.Operation == "pod added, class known" && c.Pods >= 100_000:
+			list = append(list, target{"one pod added, class known", "<= 0.1 ms, 1 write", fmt.Sprintf("%.3f ms, %d writes", c.TotalMs, c.Writes) + where, c.TotalMs <= 0.1 && c.Writes == 1})
+		case c.Operation == "full start" && c.Pods >= 100_000:
+			list = append(list, target{"full start", "<= 2 s, <= 600 MB", fmt.Sprintf("%.2f s, %.0f MB", c.TotalMs/1000, c.PeakMB) + where, c.TotalMs <= 2000 && c.PeakMB <= 600})
+		}
+	}
+	return list
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package traffic
+
+import (
+	"context"
+
+	"github.com/weirnet/weir/test/netns"
+)
+
+// Names of the variants. Those that begin with "Service" call the server by a
+// Service's address, and are compared with the one that only translates.
+const (
+	Nothing        = "nothing"
+	EmptyTCX       = "empty TCX"
+	Weir           = "weir"
+	IptablesLegacy = "iptables-legacy, ipset"
+	IptablesNFT    = "iptables-nft, ipset"
+	NftablesSets   = "nftables sets"
+	ServiceNothing = "Service, nothing"
+	ServiceWeir    = "Service, weir"
+)
+
+// variant is what is between two pods.
+type variant struct {
+	name, baseline string
+	// service: by a Service, on the routed node only. A translated packet goes back to its bridge only with
+	// br_netfilter and hairpins, which is a case of its own.
+	service bool
+	// once prepares the node; policies brings that many into force. Both nil:
+	// nothing to do.
+	once     func(context.Context, *stage) error
+	policies func(*stage, int) error
+}
+
+func variants() []variant {
+	onNode := func(f func(*netns.Node, int) error) func(*stage, int) error {
+		return func(s *stage, n int) error { return f(s.node, n) }
+	}
+	ipt := func(command string) func(*stage, int) error {
+		return func(s *stage, n int) error { return iptables(s.node, command, n) }
+	}
+	return []variant{
+		{name: Nothing},
+		{name: EmptyTCX, baseline: Nothing, once: attachEmpty},
+		{name: Weir, baseline: Nothing, once: prepareAgent, policies: (*stage).weirPolicies},
+		{name: IptablesLegacy, baseline: Nothing, policies: ipt("iptables-legacy-restore")},
+		{name: IptablesNFT, baseline: Nothing, policies: ipt("iptables-nft-restore")},
+		{name: NftablesSets, baseline: Nothing, policies: onNode(nftables)},
+		{name: ServiceNothing, service: true, once: translate},
+		{name: ServiceWeir, baseline: ServiceNothing, service: true, once: prepareAgent, policies: (*stage).weirPolicies},
+	}
+}
+
+// variantsFor a wiring.
+func variantsFor(w netns.Wiring) []variant {
+	var list []variant
+	for _, v := range variants() {
+		if !v.service || w == netns.Routed {
+			list = append(list, v)
+		}
+	}
+	return list
+}
