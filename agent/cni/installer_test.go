@@ -84,6 +84,7 @@ func (n node) chain() string {
 	for _, file := range files {
 		conf, err := libcni.NetworkConfFromFile(file)
 		if err != nil {
+			//lint:ignore SA1019 runtimes still read single files so
 			single, err := libcni.ConfFromFile(file)
 			if err != nil || single.Network.Type == "" {
 				continue

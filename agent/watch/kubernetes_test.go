@@ -91,10 +91,7 @@ func follow(t *testing.T, s *apiServer) (*session, *Kubernetes) {
 
 // state is all that was handed on, in one line. The caller holds the lock.
 func (s *session) state() string {
-	var out []string
-	for _, name := range slices.Sorted(maps.Keys(s.spaces)) {
-		out = append(out, name)
-	}
+	out := slices.Sorted(maps.Keys(s.spaces))
 	for _, key := range slices.SortedFunc(maps.Keys(s.pods), compareKeys) {
 		out = append(out, fmt.Sprintf("%s:%s%v", key.Name, s.pods[key].UID, s.pods[key].IPs))
 	}

@@ -152,8 +152,8 @@ func typicalPod(i int) *corev1.Pod {
 		Annotations:     map[string]string{fmt.Sprint("checksum/config-", i): fmt.Sprintf("%064d", i)},
 		OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: fmt.Sprint("web-5d4f8c7b9", i%50), Controller: ptr.To(true)}},
 		ManagedFields: []metav1.ManagedFieldsEntry{
-			{Manager: fmt.Sprint("kube-controller-manager", i), FieldsV1: &metav1.FieldsV1{Raw: []byte(strings.Repeat("f:spec", 150))}},
-			{Manager: fmt.Sprint("kubelet", i), FieldsV1: &metav1.FieldsV1{Raw: []byte(strings.Repeat("f:status", 100))}}},
+			{Manager: fmt.Sprint("kube-controller-manager", i), FieldsV1: metav1.NewFieldsV1(strings.Repeat("f:spec", 150))},
+			{Manager: fmt.Sprint("kubelet", i), FieldsV1: metav1.NewFieldsV1(strings.Repeat("f:status", 100))}},
 	}}
 	p.Spec = corev1.PodSpec{NodeName: fmt.Sprint("node-", i%500), ServiceAccountName: fmt.Sprint("web-", i), Containers: []corev1.Container{container("app"), container("proxy")}}
 	p.Status = corev1.PodStatus{
