@@ -38,9 +38,13 @@ func (counted) Usage() []datapath.Usage {
 	return []datapath.Usage{{Map: "flows", Used: 2, Capacity: 8}}
 }
 
+func (counted) RingFill() [bpf.WeirRingRING_COUNT]float64 {
+	return [bpf.WeirRingRING_COUNT]float64{bpf.WeirRingRING_ALLOWED: 0.25}
+}
+
 func (counted) Lost() ([bpf.WeirRingRING_COUNT]datapath.RingTotals, error) {
 	var totals [bpf.WeirRingRING_COUNT]datapath.RingTotals
-	totals[bpf.WeirRingRING_DENIED].Emitted, totals[bpf.WeirRingRING_DENIED].Lost = 6, 1
+	totals[bpf.WeirRingRING_DENIED] = datapath.RingTotals{Emitted: 6, Lost: 1, Limited: 2, Thinned: 3, Suppressed: 4}
 	return totals, nil
 }
 
@@ -102,6 +106,10 @@ func TestMetricsShow(t *testing.T) {
 		`weir_map_entries{map="flows"} 2`,
 		`weir_map_capacity{map="flows"} 8`,
 		`weir_events_emitted_total{ring="denied"} 6`,
+		`weir_events_suppressed_total{ring="denied",stage="limited"} 2`,
+		`weir_events_suppressed_total{ring="denied",stage="thinned"} 3`,
+		`weir_events_suppressed_total{ring="denied",stage="repeated"} 4`,
+		`weir_events_ring_fill_ratio{ring="allowed"} 0.25`,
 		`weir_events_lost_total{ring="denied"} 1`,
 		`weir_events_lost_total{ring="allowed"} 0`,
 		`weir_stored_flows 1`,

@@ -179,6 +179,7 @@ func (r *stateReader) Status(context.Context) (server.Status, error) {
 		answer.Lost += ring.Lost
 		answer.Rings = append(answer.Rings, server.Ring{
 			Name: bpf.RingName(bpf.WeirRing(index)), Emitted: ring.Emitted, Lost: ring.Lost,
+			Limited: ring.Limited, Thinned: ring.Thinned,
 		})
 	}
 	programs, err := r.dp.Programs()

@@ -107,6 +107,7 @@ func (e *Enricher) Flow(ev *bpf.WeirEvent) *Flow {
 		EtherType: fromNetwork(ev.Ethertype),
 		Length:    ev.Length,
 		Repeats:   ev.Repeats,
+		Sample:    uint32(ev.Sample),
 	}
 	name, pod := e.options.Places.Interface(ev.Ifindex)
 	f.Interface = name
