@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+const agentsLimit = 2 * time.Minute
+
+var (
+	kubeconfig = flag.String("kubeconfig", os.Getenv("KUBECONFIG"), "cluster to test")
+	install    = flag.String("install", "", "manifests of weir to apply first, in mode enforce; empty: weir is there")
+	without    = flag.Bool("without-weir", false, "control run on a cluster without weir: what policy denies must pass, or the tests prove nothing")
+	agents     = flag.String("agents", "weir-system/weir-agent", "namespace and name of the agents' DaemonSet")
+)
+
+// cluster is set before the first test.
+var cluster *Cluster
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := prepare(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func prepare(ctx context.Context) error {
+	if *kubeconfig == "" {
+		return fmt.Errorf("no cluster: set KUBECONFIG, or --kubeconfig; make cluster starts one")
+	}
+	var err error
+	if cluster, err = Connect(ctx, *kubeconfig); err != nil {
+		return err
+	}
+	namespace, name, ok := strings.Cut(*agents, "/")
+	if !ok {
+		return fmt.Errorf("--agents is %q; give NAMESPACE/NAME", *agents)
+	}
+	found, err := cluster.HasAgents(ctx, namespace, name)
+	switch {
+	case err != nil:
+		return err
+	case *without && found:
+		return fmt.Errorf("control run without weir, but the cluster has %s; take a fresh cluster", *agents)
+	case *without:
+		return nil
+	case *install != "":
+		if err := cluster.Install(ctx, *install); err != nil {
+			return err
+		}
+	}
+	return cluster.AgentsReady(ctx, namespace, name, agentsLimit)
+}
+
+// denial is what a call gives that policy denies: in the control run it passes.
+func denial() Verdict {
+	if *without {
+		return Passed
+	}
+	return Denied
+}
