@@ -97,8 +97,8 @@ arm64: ## Build everything for arm64
 KERNELS ?= 5.10 6.1 6.12 newest
 PACKAGES_KERNELS := qemu-system-x86 xz-utils zstd
 .PHONY: test-kernels packages-kernels
-test-kernels: packages-kernels ## The kernel tests on older and newer kernels in QEMU; KERNELS="5.10 newest", REFRESH=1 downloads them again
-	WEIR_BOOT_KERNELS=1 go test -count=1 -v -timeout 180m -run TestKernels ./test/kernel -kernels '$(KERNELS)' $(if $(REFRESH),-refresh)
+test-kernels: packages-kernels ## The kernel tests on older and newer kernels in QEMU; KERNELS="5.10 newest", PROGRAMS="bpf", REFRESH=1 downloads them again
+	WEIR_BOOT_KERNELS=1 go test -count=1 -v -timeout 180m -run TestKernels ./test/kernel -kernels '$(KERNELS)' $(if $(PROGRAMS),-programs '$(PROGRAMS)') $(if $(REFRESH),-refresh)
 
 packages-kernels:
 	@missing=; for p in $(PACKAGES_KERNELS); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
