@@ -34,7 +34,7 @@ demo: packages-run build ## A node out of network namespaces: policies, verdicts
 	@WEIR_BIN=$(CURDIR)/$(BIN) KEEP=$(KEEP) $(BIN)/weir-demo
 
 .PHONY: test
-test: packages-run ## All tests that fit this machine; as root also those with real programs and packets
+test: packages-run packages-generate packages-metrics ## All tests that fit this machine; as root also those with real programs and packets
 	go test -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: test-race

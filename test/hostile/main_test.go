@@ -3,28 +3,11 @@
 package hostile
 
 import (
-	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/weirnet/weir/test/node"
 )
 
-// TestMain fails when the tests leave goroutines, namespaces or pins behind.
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	for _, pattern := range []string{"/run/netns/hsr-*", "/run/netns/hsb-*", "/sys/fs/bpf/weir-hostile-*"} {
-		left, err := filepath.Glob(pattern)
-		if err != nil || len(left) > 0 {
-			fmt.Fprintf(os.Stderr, "left behind: %s (%v)\n", strings.Join(left, " "), err)
-			code = 1
-		}
-	}
-	os.Exit(code)
+	node.VerifyMain(m, "/run/netns/hsr-*", "/run/netns/hsb-*", "/sys/fs/bpf/weir-hostile-*")
 }

@@ -3,15 +3,10 @@
 package transport
 
 import (
-	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 
 	"github.com/weirnet/weir/test/netns"
 	"github.com/weirnet/weir/test/node"
@@ -100,19 +95,6 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// TestMain fails when the tests leave goroutines, namespaces or pins behind.
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	for _, pattern := range []string{"/run/netns/tpr-*", "/run/netns/tpb-*", "/sys/fs/bpf/weir-transport-*"} {
-		left, err := filepath.Glob(pattern)
-		if err != nil || len(left) > 0 {
-			fmt.Fprintf(os.Stderr, "left behind: %s (%v)\n", strings.Join(left, " "), err)
-			code = 1
-		}
-	}
-	os.Exit(code)
+	node.VerifyMain(m, "/run/netns/tpr-*", "/run/netns/tpb-*", "/sys/fs/bpf/weir-transport-*")
 }

@@ -186,14 +186,18 @@ func (s *stage) narrowPath(t *testing.T, far netip.Addr) {
 // both sides' packets of the connection; else nothing does.
 func (s *stage) simultaneousOpen(t *testing.T, web, client netip.Addr) {
 	for webPort, passes := range map[uint16]bool{crossed: true, shut + 1000: false} {
-		err := s.crossing(netip.AddrPortFrom(web, webPort), netip.AddrPortFrom(client, 45678))
+		limit := patience
+		if !passes {
+			limit = 1500 * time.Millisecond
+		}
+		err := s.crossing(netip.AddrPortFrom(web, webPort), netip.AddrPortFrom(client, 45678), limit)
 		if (err == nil) != passes {
 			t.Errorf("port %d: %v, want both to connect: %t", webPort, err, passes)
 		}
 	}
 }
 
-func (s *stage) crossing(web, client netip.AddrPort) error {
+func (s *stage) crossing(web, client netip.AddrPort, limit time.Duration) error {
 	errs := make(chan error, 2)
 	var held []net.Conn // closed when both have connected: the end of one ends the other
 	var mu sync.Mutex
@@ -204,7 +208,7 @@ func (s *stage) crossing(web, client netip.AddrPort) error {
 	}()
 	call := func(ns *netns.Namespace, from, to netip.AddrPort) {
 		errs <- ns.Do(func() error {
-			d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(from), Timeout: 1500 * time.Millisecond}
+			d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(from), Timeout: limit}
 			conn, err := d.Dial("tcp", to.String())
 			if err == nil {
 				mu.Lock()
@@ -219,7 +223,7 @@ func (s *stage) crossing(web, client netip.AddrPort) error {
 	for begun := time.Now(); s.Find(told, func(f *weirv1.Flow) bool {
 		return f.GetSource().GetPort() == uint32(web.Port()) && f.GetVerdict() == weirv1.Verdict_VERDICT_DENIED
 	}) == nil; time.Sleep(time.Millisecond) {
-		if time.Since(begun) > time.Second {
+		if time.Since(begun) > patience {
 			return errors.Join(errors.New("web's call was not denied"), <-errs)
 		}
 	}
@@ -253,7 +257,11 @@ func (s *stage) portReuse(t *testing.T, web netip.Addr) {
 // linear part that programs can read directly.
 func (s *stage) pages(t *testing.T, web, far netip.Addr) {
 	for to, passes := range map[uint16]bool{port: true, shut: false} {
-		seen, err := s.ringDatagram(web, far, to)
+		limit := silence
+		if passes {
+			limit = patience
+		}
+		seen, err := s.ringDatagram(web, far, to, limit)
 		must(t, err)
 		if seen != passes {
 			t.Errorf("datagram to port %d: arrived %t, want %t", to, seen, passes)

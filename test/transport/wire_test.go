@@ -68,7 +68,7 @@ const (
 
 // ringDatagram sends a UDP datagram of web through a transmit ring, and reports
 // whether it arrived at the far host.
-func (s *stage) ringDatagram(web, far netip.Addr, port uint16) (arrived bool, err error) {
+func (s *stage) ringDatagram(web, far netip.Addr, port uint16, limit time.Duration) (arrived bool, err error) {
 	arrivals, err := newTap(s.far, "eth0")
 	if err != nil {
 		return false, err
@@ -83,7 +83,7 @@ func (s *stage) ringDatagram(web, far netip.Addr, port uint16) (arrived bool, er
 	if err := s.web.Do(func() error { return sendByRing("eth0", frame) }); err != nil {
 		return false, err
 	}
-	return arrivals.sees(port), nil
+	return arrivals.sees(port, limit), nil
 }
 
 func (s *stage) gatewayMAC() net.HardwareAddr {
@@ -119,9 +119,9 @@ func sendByRing(ifname string, frame []byte) error {
 }
 
 // sees waits for a UDP datagram to a port.
-func (t tap) sees(port uint16) bool {
+func (t tap) sees(port uint16, limit time.Duration) bool {
 	buffer := make([]byte, 256)
-	for end := time.Now().Add(silence); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		n, _, err := unix.Recvfrom(t.fd, buffer, 0)
 		if err != nil {
 			continue
