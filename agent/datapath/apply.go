@@ -184,14 +184,14 @@ func classesOf(t tables, u compile.Update) compile.Update {
 		addr := p.Addr.Unmap()
 		if old, ok := t.peers[addr]; ok {
 			undo.Peers = append(undo.Peers, resolve.PeerChange{
-				Addr: addr, Class: resolve.ClassID(old.value.Class), Flags: resolve.PeerFlags(old.value.Flags)})
+				Addr: addr, Class: resolve.ClassID(old.Class), Flags: resolve.PeerFlags(old.Flags)})
 		} else {
 			undo.GonePeers = append(undo.GonePeers, addr)
 		}
 	}
 	for _, p := range u.Prefixes {
 		if old, ok := t.prefixes[p.Prefix]; ok {
-			undo.Prefixes = append(undo.Prefixes, resolve.PrefixChange{Prefix: p.Prefix, Class: resolve.ClassID(old.value)})
+			undo.Prefixes = append(undo.Prefixes, resolve.PrefixChange{Prefix: p.Prefix, Class: resolve.ClassID(old)})
 		} else {
 			undo.GonePrefixes = append(undo.GonePrefixes, p.Prefix)
 		}
@@ -211,7 +211,7 @@ func (d *Datapath) putPeers(changes []resolve.PeerChange) error {
 	}
 	n, err := d.store.Put(bpf.WeirMapPeers, keys, values)
 	for i := range n {
-		d.tables.peers[changes[i].Addr.Unmap()] = kept[bpf.WeirPeer]{value: values[i], fresh: true}
+		d.tables.peers[changes[i].Addr.Unmap()] = values[i]
 	}
 	return d.asFull(bpf.WeirMapPeers, len(d.tables.peers)+1, err)
 }
@@ -227,7 +227,7 @@ func (d *Datapath) putPrefixes(changes []resolve.PrefixChange) error {
 	}
 	n, err := d.store.Put(bpf.WeirMapCidrs, keys, values)
 	for i := range n {
-		d.tables.prefixes[changes[i].Prefix] = kept[uint32]{value: values[i], fresh: true}
+		d.tables.prefixes[changes[i].Prefix] = values[i]
 	}
 	return d.asFull(bpf.WeirMapCidrs, len(d.tables.prefixes)+1, err)
 }

@@ -139,7 +139,7 @@ func (d *Datapath) claim(b Binding) (conflicts, failure error) {
 	var owners []bpf.WeirOwner
 	for _, a := range b.Addrs {
 		a = a.Unmap()
-		owner, taken := d.tables.local[a]
+		owner, taken := d.ownerOf(a, b.Ifindex)
 		switch {
 		case taken && int(owner) == b.Ifindex:
 		case taken && linkExists(int(owner)):
@@ -159,6 +159,20 @@ func (d *Datapath) claim(b Binding) (conflicts, failure error) {
 		}
 	}
 	return conflicts, nil
+}
+
+// ownerOf is the veth that may send from an address. What the run before bound
+// to another veth counts until this run has bound that one itself.
+func (d *Datapath) ownerOf(a netip.Addr, wanting int) (uint32, bool) {
+	if owner, ok := d.tables.local[a]; ok {
+		return owner, true
+	}
+	for ifindex, r := range d.recovered {
+		if ifindex != wanting && d.bindings[ifindex] == nil && slices.Contains(r.Addrs, a) {
+			return uint32(ifindex), true
+		}
+	}
+	return 0, false
 }
 
 func addressSet(addrs []netip.Addr) map[netip.Addr]bool {
@@ -209,27 +223,11 @@ func (d *Datapath) endpointOf(b *binding) bpf.WeirEndpoint {
 		value.SetIngress, value.SetEgress = uint32(sets.Ingress), uint32(sets.Egress)
 		value.Mode = uint8(b.Mode)
 		value.Flags = anyFlags(sets)
-	} else if old, ok := d.inherited(b); ok {
-		value.SetIngress, value.SetEgress, value.Mode = old.SetIngress, old.SetEgress, old.Mode
-		value.Flags = old.Flags &^ uint8(bpf.WeirEndpointFlagEP_FORWARDS)
-		if !unready(bpf.WeirMode(old.Mode)) {
-			value.Mode = uint8(b.Mode)
-		}
 	}
 	if b.Forwards {
 		value.Flags |= uint8(bpf.WeirEndpointFlagEP_FORWARDS)
 	}
 	return value
-}
-
-// inherited is what the run before gave this veth, which holds until this run
-// knows better.
-func (d *Datapath) inherited(b *binding) (bpf.WeirEndpoint, bool) {
-	r, ok := d.recovered[b.Ifindex]
-	if !ok || d.finished || !d.pins.reused {
-		return bpf.WeirEndpoint{}, false
-	}
-	return r.value, sameVeth(r, b.Addrs)
 }
 
 // sameVeth: it is the same pod if an address of it is the same.

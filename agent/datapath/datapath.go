@@ -66,9 +66,6 @@ type Datapath struct {
 // pinState is which directories this run uses.
 type pinState struct {
 	tables, flows, counts string
-	// reused: the tables of a run before, complete, which the attached
-	// programs use.
-	reused bool
 }
 
 // binding is a bound veth.

@@ -5,22 +5,18 @@ package datapath
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"github.com/weirnet/weir/bpf"
 )
 
 // Finish ends the start of a run. It is called once the first full state of
 // policy was applied and every pod of the node that is known is bound: now the
 // new programs take the place of those of the run before, in place, and what
-// that run left is deleted: rows, classes of addresses, endpoints that nobody
-// bound again (their programs are detached), links of interfaces that are
-// gone, maps of other layouts. Errors of single interfaces do not stop the
-// rest.
+// that run left is deleted: its tables, programs on veths that nobody bound
+// again, links of interfaces that are gone, flows and counts of other layouts.
+// Errors of single interfaces do not stop the rest.
 func (d *Datapath) Finish() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -33,10 +29,10 @@ func (d *Datapath) Finish() error {
 	if err := d.pinPrograms(); err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	if err := d.store.Settle(); err != nil {
+	if err := d.store.Settle(); err != nil { // programs of the run before may still pass on trust
 		return errors.Join(append(errs, err)...)
 	}
-	errs = append(errs, d.deleteStale(), d.dropPins(), d.dropOtherForwards())
+	errs = append(errs, d.dropPins(), d.dropOtherForwards())
 	return errors.Join(errs...)
 }
 
@@ -67,48 +63,7 @@ func (d *Datapath) dropLeft() []error {
 		}
 	}
 	clear(d.recovered)
-	for ifindex := range d.tables.endpoints {
-		if d.bindings[int(ifindex)] == nil { // also of a self test that was killed
-			_, err := d.store.Remove(bpf.WeirMapEndpoints, []uint32{ifindex})
-			errs = append(errs, err)
-			delete(d.tables.endpoints, ifindex)
-		}
-	}
-	var keys []bpf.WeirAddress
-	for a, ifindex := range d.tables.local {
-		if d.bindings[int(ifindex)] == nil {
-			keys = append(keys, addressKey(a))
-			delete(d.tables.local, a)
-		}
-	}
-	if len(keys) > 0 {
-		_, err := d.store.Remove(bpf.WeirMapLocalIps, keys)
-		errs = append(errs, err)
-	}
 	return errs
-}
-
-// deleteStale deletes what the run before wrote and this one did not.
-func (d *Datapath) deleteStale() error {
-	var peers []netip.Addr
-	for a, p := range d.tables.peers {
-		if !p.fresh {
-			peers = append(peers, a)
-		}
-	}
-	var prefixes []netip.Prefix
-	for p, class := range d.tables.prefixes {
-		if !class.fresh {
-			prefixes = append(prefixes, p)
-		}
-	}
-	rows := d.tables.staleRows
-	d.tables.staleRows = nil
-	err := errors.Join(d.removePeers(peers), d.removePrefixes(prefixes), d.removeRows(rows))
-	if err == nil && len(peers)+len(prefixes) > 0 {
-		err = d.moveEpoch()
-	}
-	return err
 }
 
 // pinPrograms puts the programs where other tools find them, and says that the

@@ -138,13 +138,13 @@ func findIPVS() (string, error) {
 }
 
 // attachForward comes before any program of this run that passes on trust.
-// Until Finish the pods' programs are those of the run before. Where these use
-// other tables, their own program has to stay: ours does not know their pods.
+// Until Finish the pods' programs are those of the run before, and their own
+// program has to stay: ours does not know their pods.
 func (d *Datapath) attachForward() error {
 	if d.forward.kind == ForwardNone {
 		return nil
 	}
-	if err := d.forward.place.Attach(d.forward.program, !d.finished && !d.pins.reused); err != nil {
+	if err := d.forward.place.Attach(d.forward.program, !d.finished); err != nil {
 		return fmt.Errorf("attach %s after translation: %w", d.forward.kind.programName(), err)
 	}
 	return nil

@@ -222,9 +222,9 @@ func TestForwardIsGivenUp(t *testing.T) {
 	})
 }
 
-// With another layout of tables the old programs work on until Finish, and so
-// does what judges after them.
-func TestForwardStaysBesideOtherTables(t *testing.T) {
+// The programs of the run before work on until Finish, and so does what judges
+// after them.
+func TestForwardStaysUntilFinish(t *testing.T) {
 	eachForward(t, func(t *testing.T, n *node) {
 		kept, fresh := n.pod("dpkept", 1), n.pod("dpfresh", 2)
 		old := n.load()
@@ -235,12 +235,8 @@ func TestForwardStaysBesideOtherTables(t *testing.T) {
 		check(t, old.lock.Close())
 		old.lock = nil
 
-		n.opts.Sizes.Peers = 32
 		d := n.load()
 		defer stop(t, d)
-		if d.pins.reused {
-			t.Fatal("the tables are used again")
-		}
 		check(t, d.Bind(kept.binding()))
 		check(t, d.Bind(fresh.binding())) // nothing is attached there yet
 		if attached, err := place.Attached(old.forward.program); !attached || err != nil {

@@ -23,8 +23,9 @@ import (
 // changes and its types do not.
 const format = 2
 
-// Groups of maps that are used again, or made anew, together: what one map of
-// a group says refers to the others.
+// Groups of maps: what one map of a group says refers to the others. Tables are
+// made anew by each run; flows and counts are used again, together, if their
+// layout agrees.
 var (
 	tableMaps = []string{
 		bpf.WeirMapEndpoints, bpf.WeirMapLocalIps, bpf.WeirMapPeers, bpf.WeirMapCidrs,
@@ -87,7 +88,6 @@ func shape(t btf.Type) string {
 type generation struct {
 	dir      string
 	number   int
-	layout   string
 	complete bool // an agent wrote all of it, and its programs used it
 }
 
@@ -106,14 +106,13 @@ func generations(pinDir string) ([]generation, error) {
 		if !ok {
 			continue
 		}
-		number, hash, _ := strings.Cut(rest, "-")
-		n, err := strconv.Atoi(number)
+		n, err := strconv.Atoi(rest)
 		if err != nil {
 			continue // not weir's
 		}
 		dir := filepath.Join(pinDir, e.Name())
 		_, missing := os.Stat(filepath.Join(dir, completeMarker))
-		list = append(list, generation{dir: dir, number: n, layout: hash, complete: missing == nil})
+		list = append(list, generation{dir: dir, number: n, complete: missing == nil})
 	}
 	slices.SortFunc(list, func(a, b generation) int { return a.number - b.number })
 	return list, nil

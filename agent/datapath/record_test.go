@@ -9,6 +9,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/weirnet/weir/bpf"
@@ -107,6 +108,12 @@ func content(t *testing.T, d *Datapath) []string {
 		lines[fmt.Sprintf("local %s %d", addressOf(k), v)] = true
 	}))
 	return slices.Sorted(maps.Keys(lines))
+}
+
+func countKeys[K any](m *ebpf.Map) (int, error) {
+	n := 0
+	err := eachKey(m, func(K) { n++ })
+	return n, err
 }
 
 func epochOf(t *testing.T, d *Datapath) uint32 {

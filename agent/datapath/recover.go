@@ -17,57 +17,38 @@ import (
 	"github.com/weirnet/weir/policy/resolve"
 )
 
-// openTables uses the tables of the run before if their layout agrees and
-// their rows leave room for a second generation beside the first; otherwise it
-// makes new ones beside them. Incomplete ones, of a run that ended before its
-// Finish, serve only to read bindings from.
+// openTables makes tables of this run's own, beside those of the run before,
+// from which it reads the bindings. The programs of that run work on with
+// theirs, which nobody writes any more: this run's classes mean nothing to
+// that run's sets, so one table could not hold both.
 func (d *Datapath) openTables() error {
-	hash, err := layout(d.spec, tableMaps)
-	if err != nil {
-		return err
-	}
 	list, err := generations(d.opts.PinDir)
 	if err != nil {
 		return err
 	}
-	next, newest := 1, -1
-	for i, g := range list {
+	next := 1
+	for _, g := range list {
 		d.recoverFrom(g.dir)
 		next = g.number + 1
-		if g.complete {
-			newest = i
-		}
 	}
-	if newest >= 0 && list[newest].layout == hash {
-		room, err := d.hasRoom(list[newest].dir)
-		if err != nil {
-			return err
-		}
-		if room {
-			d.pins.tables, d.pins.reused = list[newest].dir, true
-			return openGroup(d.spec, d.pins.tables, tableMaps, d.maps)
-		}
+	if err := dropIncomplete(list); err != nil {
+		return err
 	}
-	d.pins.tables = filepath.Join(d.opts.PinDir, fmt.Sprintf("%s%d-%s", tablesPrefix, next, hash))
+	d.pins.tables = filepath.Join(d.opts.PinDir, fmt.Sprintf("%s%d", tablesPrefix, next))
 	return openGroup(d.spec, d.pins.tables, tableMaps, d.maps)
 }
 
-// hasRoom: the rows of a new run come beside those of the old, so a table that
-// is more than half full would be full at every restart.
-func (d *Datapath) hasRoom(dir string) (bool, error) {
-	m, err := openMap(d.spec.Maps[bpf.WeirMapRows], filepath.Join(dir, bpf.WeirMapRows))
-	if err != nil {
-		return false, err
+// dropIncomplete unpins the tables of runs that ended before their Finish, but
+// for the last: its bindings are kept until this run has its own. So an agent
+// that fails at each start does not fill the memory with tables.
+func dropIncomplete(list []generation) error {
+	var errs []error
+	for _, g := range list[:max(len(list)-1, 0)] {
+		if !g.complete {
+			errs = append(errs, os.RemoveAll(g.dir))
+		}
 	}
-	defer m.Close()
-	n, err := countKeys[bpf.WeirRowKey](m)
-	return n <= int(m.MaxEntries())/2, err
-}
-
-func countKeys[K any](m *ebpf.Map) (int, error) {
-	n := 0
-	err := eachKey(m, func(K) { n++ })
-	return n, err
+	return errors.Join(errs...)
 }
 
 func eachKey[K any](m *ebpf.Map, f func(K)) error {
@@ -140,10 +121,12 @@ func each[K, V any](m *ebpf.Map, f func(K, V)) error {
 	return entries.Err()
 }
 
-// recover fills the mirror of the tables from the maps.
+// recover begins the mirror of the tables, and reserves what the run before
+// uses.
 func (d *Datapath) recover() error {
-	if err := d.tables.read(d.maps); err != nil {
-		return fmt.Errorf("read back the tables: %w", err)
+	d.tables = newTables()
+	if err := d.maps[bpf.WeirMapEpoch].Lookup(uint32(0), &d.tables.epochValue); err != nil {
+		return fmt.Errorf("read the epoch: %w", err)
 	}
 	d.slots = newSlotPool(d.opts.Sizes.slots())
 	for _, r := range d.recovered {

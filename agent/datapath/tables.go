@@ -6,72 +6,28 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/cilium/ebpf"
-
 	"github.com/weirnet/weir/bpf"
 )
-
-// kept is a written value, and whether this run wrote it. What the run before
-// wrote stays until Finish.
-type kept[V any] struct {
-	value V
-	fresh bool
-}
 
 // tables mirrors what user space has written, so that room is known before the
 // first write, and what a failed update has overwritten can be put back. Rows
 // are only counted: they are never overwritten.
 type tables struct {
-	peers      map[netip.Addr]kept[bpf.WeirPeer]
-	prefixes   map[netip.Prefix]kept[uint32]
+	peers      map[netip.Addr]bpf.WeirPeer
+	prefixes   map[netip.Prefix]uint32
 	ports      map[string]map[bpf.WeirPortKey]bool // translated, tunnels
 	local      map[netip.Addr]uint32
 	endpoints  map[uint32]bpf.WeirEndpoint
 	rows       int
-	staleRows  []bpf.WeirRowKey // of the run before
 	epochValue uint32
 }
 
-// read fills the mirror from the maps, as of the run before.
-func (t *tables) read(maps map[string]*ebpf.Map) error {
-	*t = tables{
-		peers: map[netip.Addr]kept[bpf.WeirPeer]{}, prefixes: map[netip.Prefix]kept[uint32]{},
-		ports: map[string]map[bpf.WeirPortKey]bool{}, local: map[netip.Addr]uint32{},
-		endpoints: map[uint32]bpf.WeirEndpoint{},
+func newTables() tables {
+	return tables{
+		peers: map[netip.Addr]bpf.WeirPeer{}, prefixes: map[netip.Prefix]uint32{},
+		ports: map[string]map[bpf.WeirPortKey]bool{bpf.WeirMapTranslated: {}, bpf.WeirMapTunnels: {}},
+		local: map[netip.Addr]uint32{}, endpoints: map[uint32]bpf.WeirEndpoint{},
 	}
-	err := each(maps[bpf.WeirMapPeers], func(k bpf.WeirAddress, v bpf.WeirPeer) {
-		t.peers[addressOf(k)] = kept[bpf.WeirPeer]{value: v}
-	})
-	if err != nil {
-		return fmt.Errorf("peers: %w", err)
-	}
-	err = each(maps[bpf.WeirMapCidrs], func(k bpf.WeirCidrKey, class uint32) {
-		t.prefixes[prefixOf(k)] = kept[uint32]{value: class}
-	})
-	if err != nil {
-		return fmt.Errorf("cidrs: %w", err)
-	}
-	err = eachKey(maps[bpf.WeirMapRows], func(k bpf.WeirRowKey) { t.staleRows = append(t.staleRows, k) })
-	if err != nil {
-		return fmt.Errorf("rows: %w", err)
-	}
-	t.rows = len(t.staleRows)
-	for _, name := range []string{bpf.WeirMapTranslated, bpf.WeirMapTunnels} {
-		t.ports[name] = map[bpf.WeirPortKey]bool{}
-		err := each(maps[name], func(k bpf.WeirPortKey, _ uint8) { t.ports[name][k] = true })
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	err = each(maps[bpf.WeirMapLocalIps], func(k bpf.WeirAddress, v bpf.WeirOwner) { t.local[addressOf(k)] = v.Ifindex })
-	if err != nil {
-		return fmt.Errorf("local_ips: %w", err)
-	}
-	err = each(maps[bpf.WeirMapEndpoints], func(ifindex uint32, v bpf.WeirEndpoint) { t.endpoints[ifindex] = v })
-	if err != nil {
-		return fmt.Errorf("endpoints: %w", err)
-	}
-	return maps[bpf.WeirMapEpoch].Lookup(uint32(0), &t.epochValue)
 }
 
 // barriers are prefixes that the trie always holds: without them ::/0 would
@@ -99,7 +55,7 @@ func (d *Datapath) ensureBarriers() error {
 		if _, err := d.store.Put(bpf.WeirMapCidrs, []bpf.WeirCidrKey{prefixKey(p)}, []uint32{0}); err != nil {
 			return fmt.Errorf("write prefix %s, which must always be there: %w", p, err)
 		}
-		d.tables.prefixes[p] = kept[uint32]{fresh: true}
+		d.tables.prefixes[p] = 0
 	}
 	return nil
 }

@@ -100,18 +100,33 @@ func (v *View) Find(after int, wanted func(*weirv1.Flow) bool) *weirv1.Flow {
 // Metric reads a sample as it stands in /metrics: the name with its labels in
 // order. Absent is 0, as of a counter that never counted.
 func (v *View) Metric(sample string) (float64, error) {
+	samples, err := v.Samples(sample)
+	return samples[sample], err
+}
+
+// Samples reads those that begin so, by name and labels.
+func (v *View) Samples(prefix string) (map[string]float64, error) {
 	response, err := v.http.Get("http://agent/metrics")
 	if err != nil {
-		return 0, fmt.Errorf("metrics: %w", err)
+		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	defer response.Body.Close()
+	samples := map[string]float64{}
 	lines := bufio.NewScanner(response.Body)
 	for lines.Scan() {
-		if value, ok := strings.CutPrefix(lines.Text(), sample+" "); ok {
-			return strconv.ParseFloat(value, 64)
+		line := lines.Text()
+		if !strings.HasPrefix(line, prefix) {
+			continue
+		}
+		at := strings.LastIndexByte(line, ' ')
+		if at < 0 {
+			continue
+		}
+		if samples[line[:at]], err = strconv.ParseFloat(line[at+1:], 64); err != nil {
+			return nil, fmt.Errorf("metrics: %q: %w", line, err)
 		}
 	}
-	return 0, lines.Err()
+	return samples, lines.Err()
 }
 
 // Denied is the number of packets of a pod of namespace shop that were denied for a reason.

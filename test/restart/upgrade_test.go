@@ -3,7 +3,9 @@
 package restart
 
 import (
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +21,7 @@ func TestUpgradeAndDowngradeUnderTraffic(t *testing.T) {
 	node.RequireKernel(t)
 	other := buildPatched(t, layouts)
 	s := newStage(t)
+	s.flowsMove = true
 	this := s.agent.Bin
 	seen := map[string]bool{}
 	s.underTraffic(t, 6, func(i int) {
@@ -34,13 +37,18 @@ func TestUpgradeAndDowngradeUnderTraffic(t *testing.T) {
 				t.Errorf("replacement %d: %s is %v, want one: the tables of the agent before are to go", i, pattern, found)
 			}
 			for _, path := range found {
-				name := filepath.Base(path)
-				seen[name[strings.LastIndex(name, "-"):]] = true
+				seen[filepath.Base(path)] = true
 			}
 		}
 	})
-	if len(seen) != 4 {
-		t.Errorf("layouts %v: want two of the tables and two of the flows", seen)
+	flows := 0
+	for name := range seen {
+		if strings.HasPrefix(name, "flows-") {
+			flows++
+		}
+	}
+	if tables := len(seen) - flows; flows != 2 || tables != 6 {
+		t.Errorf("%v: want two layouts of flows, and tables of its own for each of the six", slices.Sorted(maps.Keys(seen)))
 	}
 }
 
