@@ -53,7 +53,7 @@ type NamedPort struct {
 // on; so are all types of this file.
 type Pod struct {
 	ObjectKey
-	UID         string
+	UID         string // as the container runtime knows it: not the mirror's of a static pod
 	Labels      map[string]string
 	Node        string       // spec.nodeName; empty until scheduled
 	IPs         []netip.Addr // status.podIPs, unmapped; empty: nobody's peer

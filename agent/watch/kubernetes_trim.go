@@ -43,6 +43,9 @@ func trimPod(p *corev1.Pod) *corev1.Pod {
 	if owner := metav1.GetControllerOfNoCopy(p); owner != nil {
 		out.OwnerReferences = []metav1.OwnerReference{{Kind: owner.Kind, Name: owner.Name, Controller: owner.Controller}}
 	}
+	if uid := p.Annotations[corev1.MirrorPodAnnotationKey]; uid != "" {
+		out.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: uid}
+	}
 	out.Spec.NodeName, out.Spec.HostNetwork = p.Spec.NodeName, p.Spec.HostNetwork
 	out.Spec.InitContainers = trimContainers(p.Spec.InitContainers)
 	out.Spec.Containers = trimContainers(p.Spec.Containers)

@@ -59,6 +59,9 @@ func TestTrimKeepsTheMeaning(t *testing.T) {
 func sensible(r *rand.Rand, p *corev1.Pod, s *corev1.Service, slice *discoveryv1.EndpointSlice) {
 	p.Status.PodIPs = append(p.Status.PodIPs, corev1.PodIP{IP: "10.0.0.1"})
 	p.OwnerReferences = append(p.OwnerReferences, metav1.OwnerReference{Kind: "Job", Name: "j", Controller: ptr.To(r.IntN(2) == 0)})
+	if r.IntN(2) == 0 {
+		p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "u-runtime", "other": "note"}
+	}
 	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
 		for i := range list {
 			if r.IntN(2) == 0 {

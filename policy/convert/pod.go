@@ -3,6 +3,7 @@
 package convert
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -24,7 +25,7 @@ func Pod(p *corev1.Pod) (*policy.Pod, []string, error) {
 	ports := podPorts(&p.Spec)
 	out := &policy.Pod{
 		ObjectKey:   k,
-		UID:         string(p.UID),
+		UID:         uid(&p.ObjectMeta),
 		Labels:      p.Labels,
 		Node:        p.Spec.NodeName,
 		IPs:         ips.list,
@@ -40,6 +41,15 @@ func Pod(p *corev1.Pod) (*policy.Pod, []string, error) {
 		out.HostPorts = nil
 	}
 	return out, append(ips.problems, ports.problems...), nil
+}
+
+// uid is the one that the container runtime knows. The API server gives the
+// mirror of a static pod another than the kubelet gave the pod itself, which
+// the kubelet notes in the mirror. Nobody gains by a forged note: it is
+// compared only with what the runtime of the pod's own name says, and events
+// about static pods carry that UID too.
+func uid(meta *metav1.ObjectMeta) string {
+	return cmp.Or(meta.Annotations[corev1.MirrorPodAnnotationKey], string(meta.UID))
 }
 
 func podAddresses(status *corev1.PodStatus) addresses {

@@ -91,6 +91,25 @@ status:
 	}
 }
 
+// The UID is the one that the runtime gives to the CNI plugin.
+func TestPodUID(t *testing.T) {
+	for _, r := range []struct{ name, meta, want string }{
+		{"ordinary", `{namespace: shop, name: web, uid: u-1}`, "u-1"},
+		{"none", `{namespace: shop, name: web}`, ""},
+		{"the mirror of a static pod", `{namespace: shop, name: web, uid: u-1, annotations: {kubernetes.io/config.mirror: u-2, kubernetes.io/config.hash: u-2}}`, "u-2"},
+		{"a mirror that says nothing", `{namespace: shop, name: web, uid: u-1, annotations: {kubernetes.io/config.mirror: ""}}`, "u-1"},
+		{"a hash without a mirror, as anybody may write it", `{namespace: shop, name: web, uid: u-1, annotations: {kubernetes.io/config.hash: u-2}}`, "u-1"},
+	} {
+		p, _, err := Pod(decode[corev1.Pod](t, "metadata: "+r.meta))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.UID != r.want {
+			t.Errorf("%s: %q, want %q", r.name, p.UID, r.want)
+		}
+	}
+}
+
 const podMeta = "metadata: {namespace: shop, name: web}\n"
 
 func TestPodAddresses(t *testing.T) {
