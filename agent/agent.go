@@ -39,16 +39,17 @@ type Setup struct {
 // removes them.
 func Run(ctx context.Context, setup Setup) (err error) {
 	o, log := setup.Options, setup.Log
+	// A mistyped path ends the agent before it leaves a trace on the node.
+	source, err := openSource(o, setup.Version, log)
+	if err != nil {
+		return err
+	}
 	dp, err := datapath.Load(o.datapath(), log)
 	if err != nil {
 		return fmt.Errorf("data path: %w", err)
 	}
 	defer func() { err = errors.Join(err, dp.Close()) }()
 
-	source, err := openSource(o, setup.Version, log)
-	if err != nil {
-		return err
-	}
 	store, err := flows.NewStore(int(o.StoredFlows))
 	if err != nil {
 		return err

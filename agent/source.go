@@ -24,11 +24,15 @@ type source struct {
 // startJitter spreads the first lists of agents that start at once.
 const startJitter = time.Second
 
-// openSource takes the directory if one is named, else the API server.
+// openSource takes the directory if one is named, else the API server. A
+// directory must be there; a server need not answer yet.
 func openSource(o Options, version string, log *slog.Logger) (*source, error) {
 	if o.Manifests != "" {
 		dir, err := watch.NewDirectory(watch.DirectoryOptions{Path: o.Manifests, StateDir: o.StateDir}, log)
 		if err != nil {
+			return nil, err
+		}
+		if err := dir.Check(); err != nil {
 			return nil, err
 		}
 		return &source{Source: dir, name: "directory " + o.Manifests}, nil

@@ -41,6 +41,7 @@ func TestOpenSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	manifests := t.TempDir()
 	for _, row := range []struct {
 		name   string
 		change func(*Options)
@@ -48,7 +49,8 @@ func TestOpenSource(t *testing.T) {
 		events bool
 		err    string
 	}{
-		{"directory", func(o *Options) { o.Manifests = "/m" }, "directory /m", false, ""},
+		{"directory", func(o *Options) { o.Manifests = manifests }, "directory " + manifests, false, ""},
+		{"no such directory", func(o *Options) { o.Manifests = "/nonexistent" }, "", false, "/nonexistent does not exist: create it"},
 		{"API server", func(o *Options) { o.Kubeconfig = kubeconfig }, "Kubernetes API https://192.0.2.1:6443", true, ""},
 		{"without events", func(o *Options) { o.Kubeconfig, o.PodEvents = kubeconfig, false }, "Kubernetes API https://192.0.2.1:6443", false, ""},
 		{"no such kubeconfig", func(o *Options) { o.Kubeconfig = "/nonexistent" }, "", false, "--kubeconfig /nonexistent"},
@@ -79,5 +81,32 @@ func TestConnectionFaultSaysWhatStays(t *testing.T) {
 	err := connectionFault(watch.Connection{Err: errors.New("Pods cannot be watched")})
 	if err == nil || !strings.Contains(err.Error(), "Pods cannot be watched; the last good state stays in force") {
 		t.Errorf("fault %v", err)
+	}
+}
+
+// What ends the agent at once leaves nothing behind.
+func TestNoSourceNoTrace(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		change func(*Options)
+		err    string
+	}{
+		{"no such directory", func(o *Options) { o.Manifests = "/nonexistent" }, "does not exist: create it"},
+		{"a file", func(o *Options) { o.Manifests = "/proc/version" }, "is not a directory"},
+		{"no such kubeconfig", func(o *Options) { o.Kubeconfig = "/nonexistent" }, "--kubeconfig /nonexistent"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			dir := t.TempDir()
+			o := Defaults()
+			o.Node, o.PinDir, o.StateDir = "n1", filepath.Join(dir, "pins"), filepath.Join(dir, "state")
+			row.change(&o)
+			err := Run(t.Context(), Setup{Options: o, Log: slog.New(slog.DiscardHandler)})
+			if err == nil || !strings.Contains(err.Error(), row.err) {
+				t.Errorf("error %v, want one that says %q", err, row.err)
+			}
+			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v (%v)", left, err)
+			}
+		})
 	}
 }

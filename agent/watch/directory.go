@@ -87,19 +87,27 @@ func (d *Directory) Run(ctx context.Context, out chan<- policy.Batch) error {
 	return d.follow(ctx, l, out)
 }
 
-// open says what is wrong with the directory before anything depends on it.
-func (d *Directory) open() (*fsnotify.Watcher, error) {
+// Check says what is wrong with the directory, without any trace: it is asked
+// before anything depends on the directory.
+func (d *Directory) Check() error {
 	info, err := os.Stat(d.opts.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("directory of manifests %s does not exist: create it, or name another", d.opts.Path)
+		return fmt.Errorf("directory of manifests %s does not exist: create it, or name another", d.opts.Path)
 	case err != nil:
-		return nil, fmt.Errorf("directory of manifests: %w", err)
+		return fmt.Errorf("directory of manifests: %w", err)
 	case !info.IsDir():
-		return nil, fmt.Errorf("%s is not a directory: name the directory that holds the manifests", d.opts.Path)
+		return fmt.Errorf("%s is not a directory: name the directory that holds the manifests", d.opts.Path)
 	}
 	if _, err := os.ReadDir(d.opts.Path); err != nil {
-		return nil, fmt.Errorf("directory of manifests cannot be read: %w", err)
+		return fmt.Errorf("directory of manifests cannot be read: %w", err)
+	}
+	return nil
+}
+
+func (d *Directory) open() (*fsnotify.Watcher, error) {
+	if err := d.Check(); err != nil {
+		return nil, err
 	}
 	notify, err := fsnotify.NewWatcher()
 	if err != nil {
