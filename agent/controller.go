@@ -54,6 +54,8 @@ type controller struct {
 	listed        bool // the first full list of interfaces was told
 	finished      bool
 	inspectable   chan struct{} // closed when finished
+	changed       bool          // objects, since remarked
+	remarked      time.Time     // when the rules were last compared with the pods
 	generation    uint64
 	hostPorts     map[policy.ObjectKey][]policy.PortNumber
 	nodePorts     map[policy.ObjectKey][]policy.PortNumber
@@ -132,6 +134,7 @@ func (c *controller) takeBatch(b policy.Batch) {
 	}
 	c.push(c.engine.Collect(), time.Time{})
 	c.synced = c.synced || b.Synced
+	c.changed = true
 	c.reportManifests()
 	c.notices.unusable(b)
 }

@@ -32,6 +32,7 @@ type directory struct {
 	rules      map[uint32]*policy.RuleRef
 	sets       map[uint32][]policy.ObjectKey
 	retired    []retiredID
+	remarks    remarks
 }
 
 type iface struct {

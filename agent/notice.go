@@ -50,17 +50,35 @@ func (n notices) unusable(b policy.Batch) {
 	}
 }
 
+// meaningless tells policies what of their rules matches nothing now, in one
+// event for each policy.
+func (n notices) meaningless(r remarks) {
+	texts := map[policy.ObjectKey][]string{}
+	for _, ref := range r.rules() {
+		for _, text := range r[ref] {
+			texts[ref.Policy] = append(texts[ref.Policy], fmt.Sprintf("%s rule %d: %s", ref.Direction, ref.Index, text))
+		}
+	}
+	for key, list := range texts {
+		n.about(key, strings.Join(list, "; ")+"; these parts match nothing now")
+	}
+}
+
 // crowded tells policies whose ranges do not fit in the tables.
 func (n notices) crowded(policies []policy.ObjectKey, why string) {
+	for _, key := range policies {
+		n.about(key, why)
+	}
+}
+
+func (n notices) about(key policy.ObjectKey, why string) {
 	if n.events == nil {
 		return
 	}
 	n.dir.mu.RLock()
 	defer n.dir.mu.RUnlock()
-	for _, key := range policies {
-		if p := n.dir.policies[key.Namespace][key.Name]; p != nil {
-			n.events.Unusable(kube.NetworkPolicy(p.Namespace, p.Name, p.UID), why)
-		}
+	if p := n.dir.policies[key.Namespace][key.Name]; p != nil {
+		n.events.Unusable(kube.NetworkPolicy(p.Namespace, p.Name, p.UID), why)
 	}
 }
 

@@ -67,9 +67,9 @@ func (r *policyReader) state(p *policy.Policy) server.PolicyState {
 	}
 	for _, direction := range policy.Directions {
 		for i, rule := range p.Rules[direction] {
+			ref := policy.RuleRef{Policy: p.ObjectKey, Direction: direction, Index: i}
 			s.Rules = append(s.Rules, server.RuleState{
-				Ref:  policy.RuleRef{Policy: p.ObjectKey, Direction: direction, Index: i},
-				Text: policy.RuleText(rule), Problems: rule.Problems,
+				Ref: ref, Text: policy.RuleText(rule), Problems: slices.Concat(rule.Problems, r.dir.remarks[ref]),
 			})
 		}
 	}

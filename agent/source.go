@@ -94,6 +94,7 @@ func connectionFault(c watch.Connection) error {
 // lookAtSource runs on the controller's goroutine.
 func (c *controller) lookAtSource() {
 	c.reportManifests()
+	c.remark(time.Now())
 	if err := c.problems.Health(); err != nil && !c.synced {
 		c.state.set(conditionSynced, true, err, 0)
 	}

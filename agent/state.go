@@ -25,6 +25,7 @@ const (
 	conditionSelfTest  = "self-test" // a test packet through the live programs was answered right
 	conditionApply     = "apply"     // the newest policy is in the maps
 	conditionManifests = "manifests" // what the source holds can be used
+	conditionRules     = "rules"     // each means something among the pods and Services of now
 	conditionHooks     = "hooks"     // weir stands first, and nothing redirects past it
 	conditionCNI       = "cni"       // the plugin is in the runtime's configuration, where it is asked for
 	conditionConfig    = "configuration"
@@ -60,6 +61,7 @@ func newState(version, node string, now time.Time) *state {
 	}
 	s.set(conditionApply, true, nil, 0)
 	s.set(conditionManifests, true, nil, 0)
+	s.set(conditionRules, false, nil, 0)
 	s.set(conditionConfig, false, nil, 0)
 	return s
 }
