@@ -7,7 +7,9 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -85,8 +87,8 @@ func (s *stage) launch(a attack) {
 			to = s.hop(a.sender, destinationOf(frame))
 		}
 		copy(frame, to)
-		copy(frame[6:], w.mac)
-		must(s.t, w.send(frame))
+		copy(frame[6:], w.MAC())
+		must(s.t, w.Send(frame))
 	}
 }
 
@@ -185,12 +187,17 @@ func reasonOf(name string) weirv1.Reason {
 	return weirv1.Reason(weirv1.Reason_value["REASON_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))])
 }
 
+// nodeName is of this process alone: mutants are judged beside each other.
+func nodeName(wiring string) string {
+	return "hs" + wiring[:1] + strconv.FormatInt(int64(os.Getpid()), 36)
+}
+
 func TestAttacks(t *testing.T) {
 	node.RequireKernel(t)
 	bin := node.Build(t, "../../cmd/weir", "../../cmd/weir-agent")
 	for name, wiring := range map[string]netns.Wiring{"routed": netns.Routed, "bridged": netns.Bridged} {
 		t.Run(name, func(t *testing.T) {
-			s := newStage(t, "hs"+name[:1], bin, wiring)
+			s := newStage(t, nodeName(name), bin, wiring)
 			b := &book{stage: s}
 			b.forgedSources()
 			b.forgedOutside()

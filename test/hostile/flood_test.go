@@ -60,14 +60,14 @@ func (s *stage) pourFlows(t *testing.T) {
 	must(t, err)
 	w := s.wires["evil"]
 	copy(frame, s.hop("evil", outside[0]))
-	copy(frame[6:], w.mac)
+	copy(frame[6:], w.MAC())
 	binary.BigEndian.PutUint16(frame[40:], 0) // no checksum
 	seen, err := s.Metric(`weir_packets_total{direction="egress",reason="rule"}`)
 	must(t, err)
 	for n := range floodPackets {
 		binary.BigEndian.PutUint16(frame[34:], uint16(1024+n%50000))
 		binary.BigEndian.PutUint16(frame[36:], uint16(9000+n/50000))
-		must(t, w.send(frame))
+		must(t, w.Send(frame))
 	}
 	now, err := s.Metric(`weir_packets_total{direction="egress",reason="rule"}`)
 	must(t, err)

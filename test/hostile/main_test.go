@@ -9,5 +9,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	node.VerifyMain(m, "/run/netns/hsr-*", "/run/netns/hsb-*", "/sys/fs/bpf/weir-hostile-*")
+	var left []string
+	for _, wiring := range []string{"routed", "bridged"} {
+		left = append(left, "/run/netns/"+nodeName(wiring)+"-*", "/sys/fs/bpf/weir-hostile-"+nodeName(wiring))
+	}
+	node.VerifyMain(m, left...)
 }

@@ -82,7 +82,7 @@ func (s *stage) join(t *testing.T, pod node.Pod) *netns.Pod {
 
 func (s *stage) leave(t *testing.T, p *netns.Pod, name string) {
 	t.Helper()
-	must(t, s.wires[name].close())
+	must(t, s.wires[name].Close())
 	delete(s.wires, name)
 	must(t, s.node.RemovePod(p))
 	s.declare()

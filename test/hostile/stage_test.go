@@ -158,7 +158,7 @@ func (s *stage) openWires() {
 	s.t.Helper()
 	add := func(name string, w *wire, err error) {
 		must(s.t, err)
-		s.t.Cleanup(func() { must(s.t, w.close()) })
+		s.t.Cleanup(func() { must(s.t, w.Close()) })
 		s.wires[name] = w
 	}
 	for _, p := range s.pods() {

@@ -78,13 +78,13 @@ func transfer(from *netns.Namespace, to netip.AddrPort, size int) error {
 // largeSegments: one packet on the veth is many on a wire, and is counted so.
 func (s *stage) largeSegments(t *testing.T, web netip.Addr) {
 	const size, mtu = 4 << 20, 1500
-	tap, err := newTap(s.node.Namespace, s.web.Ifname)
+	tap, err := s.web.Tap("eth0")
 	must(t, err)
-	defer tap.close()
+	defer func() { must(t, tap.Close()) }()
 	before := s.established(t)
 	must(t, transfer(s.client.Namespace, netip.AddrPortFrom(web, port), size))
 	after := s.established(t)
-	longest, err := tap.longest()
+	longest, err := longest(tap)
 	must(t, err)
 	if longest <= mtu+14 {
 		t.Fatalf("the longest frame has %d bytes: this kernel does not segment late here, so nothing is tested", longest)

@@ -19,41 +19,10 @@ import (
 
 const everyProtocol = unix.ETH_P_ALL>>8 | unix.ETH_P_ALL<<8&0xff00 // network order
 
-// tap sees the frames of an interface.
-type tap struct{ fd int }
-
-func newTap(ns *netns.Namespace, ifname string) (tap, error) {
-	t := tap{-1}
-	link, err := ns.Link.LinkByName(ifname)
-	if err != nil {
-		return t, err
-	}
-	err = ns.Do(func() error {
-		if t.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
-			return err
-		}
-		return errors.Join(
-			unix.SetsockoptInt(t.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20),
-			unix.Bind(t.fd, &unix.SockaddrLinklayer{Protocol: everyProtocol, Ifindex: link.Attrs().Index}))
-	})
-	return t, err
-}
-
-func (t tap) close() { unix.Close(t.fd) }
-
-// longest is the length of the longest frame so far, in bytes.
-func (t tap) longest() (longest int, err error) {
-	buffer := make([]byte, 128)
-	for {
-		n, _, err := unix.Recvfrom(t.fd, buffer, unix.MSG_TRUNC)
-		if errors.Is(err, unix.EAGAIN) {
-			return longest, nil
-		}
-		if err != nil {
-			return longest, err
-		}
-		longest = max(longest, n)
-	}
+// longest is the length of the longest frame that has arrived, in bytes.
+func longest(t *netns.Tap) (longest int, err error) {
+	err = t.Drain(func(_ []byte, length int) { longest = max(longest, length) })
+	return longest, err
 }
 
 // A transmit ring of one frame: its header, then the data (see
@@ -69,11 +38,11 @@ const (
 // ringDatagram sends a UDP datagram of web through a transmit ring, and reports
 // whether it arrived at the far host.
 func (s *stage) ringDatagram(web, far netip.Addr, port uint16, limit time.Duration) (arrived bool, err error) {
-	arrivals, err := newTap(s.far, "eth0")
+	arrivals, err := s.far.Tap("eth0")
 	if err != nil {
 		return false, err
 	}
-	defer arrivals.close()
+	defer func() { err = errors.Join(err, arrivals.Close()) }()
 	frame, err := packet.UDP(netip.AddrPortFrom(web, 40000), netip.AddrPortFrom(far, port), []byte("from a ring")...).Frame()
 	if err != nil {
 		return false, err
@@ -83,7 +52,7 @@ func (s *stage) ringDatagram(web, far netip.Addr, port uint16, limit time.Durati
 	if err := s.web.Do(func() error { return sendByRing("eth0", frame) }); err != nil {
 		return false, err
 	}
-	return arrivals.sees(port, limit), nil
+	return sees(arrivals, port, limit)
 }
 
 func (s *stage) gatewayMAC() net.HardwareAddr {
@@ -119,18 +88,15 @@ func sendByRing(ifname string, frame []byte) error {
 }
 
 // sees waits for a UDP datagram to a port.
-func (t tap) sees(port uint16, limit time.Duration) bool {
-	buffer := make([]byte, 256)
-	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		n, _, err := unix.Recvfrom(t.fd, buffer, 0)
-		if err != nil {
-			continue
-		}
-		if p := transportHeader(buffer[:n]); len(p) >= 4 && binary.BigEndian.Uint16(p[2:]) == port {
-			return true
-		}
+func sees(t *netns.Tap, port uint16, limit time.Duration) (seen bool, err error) {
+	for end := time.Now().Add(limit); !seen && err == nil && time.Now().Before(end); {
+		netns.WaitTaps([]*netns.Tap{t}, 10*time.Millisecond)
+		err = t.Drain(func(frame []byte, _ int) {
+			p := transportHeader(frame)
+			seen = seen || len(p) >= 4 && binary.BigEndian.Uint16(p[2:]) == port
+		})
 	}
-	return false
+	return seen, err
 }
 
 // transportHeader of a UDP datagram without options; nil of all else.
