@@ -79,6 +79,10 @@ func (s *stage) errorAboutKnownFlow(t *testing.T) {
 		flow := packet.UDP(at(s.web.Addrs[i], 46000), at(outside[i], 9100))
 		s.carries(t, "the flow", "web", "known flow "+family, flow, "outside")
 		s.carries(t, "an error about it", "outside", "short error "+family, packet.Unreachable(outside[i], s.web.Addrs[i], flow), "web")
+		if i == 0 { // of IPv6 it is neighbour discovery
+			s.refused(t, "a redirect", "outside", "redirect about a flow",
+				packet.Quote(outside[i], s.web.Addrs[i], packet.ICMPRedirect, 1, flow), "web", "ingress", "no-rule")
+		}
 		s.refused(t, "too long "+family, "outside", "long error "+family,
 			packet.Unreachable(outside[i], s.web.Addrs[i], flow.Pad(1300)), "web", "ingress", "no-rule")
 		s.refused(t, "to another pod "+family, "outside", "error for another "+family,

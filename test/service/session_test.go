@@ -142,6 +142,30 @@ func TestAnswersOfBackends(t *testing.T) {
 	}
 }
 
+// A pod that calls its own Service on a node that does not masquerade the call:
+// weir allows it, and Linux does not take a packet with its own address as
+// source from a wire. The same call works with masquerade, so the lack of an
+// answer is not weir's.
+func TestHairpinWithoutMasquerade(t *testing.T) {
+	eachHook(t, "svh", func(t *testing.T, s *stage) {
+		client := s.pods["client"].Namespace
+		for name, f := range families() {
+			for _, network := range []string{"tcp", "udp"} {
+				must(t, translation{services: allServices()}.write(s.node, nft))
+				if _, err := s.try(client, network, f["client"], f.at("svc-self", 80), answerLimit); err != nil {
+					t.Errorf("%s %s with masquerade: %v", name, network, err)
+				}
+				must(t, translation{services: allServices(), masqueradeNone: true}.write(s.node, nft))
+				port, err := s.try(client, network, f["client"], f.at("svc-self", 80), silence)
+				if err == nil {
+					t.Errorf("%s %s without masquerade: it works, so the limit that README states is gone", name, network)
+				}
+				s.told(port, fmt.Sprintf("NEW ALLOWED OWN_TRAFFIC %s by %s", f.at("client", 8080), f.at("svc-self", 80)))
+			}
+		}
+	})
+}
+
 // A pod that no policy isolates uses Services as if weir were not there.
 func TestNotIsolated(t *testing.T) {
 	eachHook(t, "svf", func(t *testing.T, s *stage) {

@@ -34,6 +34,9 @@ type translation struct {
 	services []service
 	// masqueradeAll: every translated request gets the node's address.
 	masqueradeAll bool
+	// masqueradeNone: not even a pod's own requests to itself, as kube-proxy
+	// never does.
+	masqueradeNone bool
 }
 
 // write replaces all rules of the node, for both families.
@@ -85,6 +88,9 @@ func (t translation) of(six bool) []service {
 func (t translation) marks(s service) string {
 	if t.masqueradeAll {
 		return "all"
+	}
+	if t.masqueradeNone {
+		return s.at.Addr().String() // the source of nobody
 	}
 	return s.backend.Addr().String()
 }
