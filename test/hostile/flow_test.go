@@ -99,6 +99,10 @@ func (s *stage) echoFromOutside(t *testing.T) {
 		s.carries(t, "the pod's own request", "friend", "own echo "+family, packet.Echo(s.friend.Addrs[i], outside[i], 777), "outside")
 		s.carries(t, "the answer", "outside", "echo answer "+family, packet.EchoReply(outside[i], s.friend.Addrs[i], 777), "friend")
 		s.refused(t, "request "+family, "outside", "foreign echo "+family, packet.Echo(outside[i], s.friend.Addrs[i], 777), "friend", "ingress", "no-rule")
+		// Both ends of the key are equal then, whoever asks.
+		number := []uint16{8, 128}[i]
+		s.carries(t, "the pod's own request", "friend", "own echo like its type "+family, packet.Echo(s.friend.Addrs[i], outside[i], number), "outside")
+		s.refused(t, "request like its type "+family, "outside", "foreign echo like its type "+family, packet.Echo(outside[i], s.friend.Addrs[i], number), "friend", "ingress", "no-rule")
 		s.refused(t, "answer with another identifier "+family, "outside", "foreign answer "+family, packet.EchoReply(outside[i], s.friend.Addrs[i], 778), "friend", "ingress", "no-rule")
 	}
 }

@@ -20,6 +20,9 @@ var resolveMutants = []Mutant{
 	{"egress-name-without-to", 13, "policy/resolve/section.go", `for _, name := range names {
 			rule.Terms`, `for _, name := range names[:0] {
 			rule.Terms`, "a named port to every peer would be open to none", corpus},
+	{"unknown-names-are-silent", 13, "policy/resolve/remark.go", `if slices.ContainsFunc(r.carriers[name], asked) ||`, `if len(r.carriers[name]) >= 0 ||`, "nobody would be told of a named port that no pod has", remarks},
+	{"names-of-other-pods-do", 13, "policy/resolve/remark.go", `if slices.ContainsFunc(r.carriers[name], asked) ||`, `if len(r.carriers[name]) > 0 ||`, "nobody would be told of a named port that only pods elsewhere have", remarks},
+	{"service-blocks-are-silent", 28, "policy/resolve/remark.go", `if service, has := r.services[peer.Block.Prefix.Addr()]; has {`, `if service, has := r.services[peer.Block.Prefix.Addr()]; !has {`, "nobody would be told that a block names a virtual address", remarks},
 	{"egress-names-forgotten", 13, "policy/resolve/section.go", `s.take(t, names, tt)`, `s.take(t, nil, tt)`, "a named port at egress would be closed", corpus},
 	{"class-without-ports", 13, "policy/resolve/class.go", `return appendPorts(buf, ports)`, `return buf`, "two pods would share the number of one", corpus},
 	{"named-port-not-to-blocks", 14, "policy/resolve/section.go", `t != nil {

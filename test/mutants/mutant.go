@@ -41,9 +41,12 @@ func packet(test string) Suite { return Suite{"./test/packet", "^" + test + "$"}
 // collusion is for what only real translation shows.
 var collusion = Suite{"./test/service", "^TestCollusion$"}
 
+// remarks is what is told of rules that mean nothing.
+var remarks = Suite{"./policy/resolve", "^TestRemarks$"}
+
 // list is every mutant, in the order of the lines.
 func list() []Mutant {
-	all := slices.Concat(convertMutants, resolveMutants, compileMutants, programMutants, orderMutants)
+	all := slices.Concat(convertMutants, resolveMutants, compileMutants, programMutants, orderMutants, attackMutants)
 	slices.SortStableFunc(all, func(a, b Mutant) int { return a.Line - b.Line })
 	return all
 }
