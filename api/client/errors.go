@@ -19,6 +19,10 @@ import (
 // socket.
 var ErrNotRunning = errors.New("weir-agent is not running")
 
+// ErrBusy: something listens, or may, and did not take the connection before
+// the time was over.
+var ErrBusy = errors.New("weir-agent takes no connection in time")
+
 // dialError says why a socket did not lead to an agent, and what to do.
 func dialError(socket string, err error) error {
 	const hint = "start it, or name another socket with --socket"
@@ -36,7 +40,7 @@ func dialError(socket string, err error) error {
 	case errors.Is(err, syscall.EINVAL):
 		return fmt.Errorf("connect to weir-agent: %s cannot be a Unix socket: the path is empty or longer than 107 bytes; name another socket with --socket", socket)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.EAGAIN):
-		return fmt.Errorf("connect to weir-agent: %s does not take connections in time; is the agent stuck? its log tells", socket)
+		return fmt.Errorf("%w at %s; is it stuck? its log tells", ErrBusy, socket)
 	}
 	return fmt.Errorf("connect to weir-agent at %s: %w", socket, err)
 }

@@ -33,7 +33,8 @@ func announce(ctx context.Context, socket string, req *weirv1.AnnounceRequest) e
 		if err == nil || !passing(err) {
 			return err
 		}
-		if last == nil || ctx.Err() == nil { // the last cause says more than the end of time
+		// The last cause says more than the end of time.
+		if last == nil || ctx.Err() == nil && !errors.Is(err, client.ErrBusy) {
 			last = err
 		}
 		select {
@@ -64,7 +65,8 @@ func passing(err error) bool {
 	if errors.As(err, &call) {
 		return call.Code == codes.Unavailable || call.Code == codes.DeadlineExceeded
 	}
-	return errors.Is(err, client.ErrNotRunning) || errors.Is(err, errNotYet) || errors.Is(err, context.DeadlineExceeded)
+	return errors.Is(err, client.ErrNotRunning) || errors.Is(err, client.ErrBusy) || errors.Is(err, errNotYet) ||
+		errors.Is(err, context.DeadlineExceeded)
 }
 
 // verify that the agent shows the pod at this interface.
