@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -76,7 +75,11 @@ func Run(ctx context.Context, setup Setup) (err error) {
 	if err != nil {
 		return err
 	}
-	api, err := newAPI(setup, dp, dir, st, rec, ctl)
+	gate, err := newGate(o, source)
+	if err != nil {
+		return err
+	}
+	api, err := newAPI(setup, dp, dir, st, rec, ctl, gate)
 	if err != nil {
 		return err
 	}
@@ -86,15 +89,9 @@ func Run(ctx context.Context, setup Setup) (err error) {
 	}
 	// The sockets come before anything is attached: one that is in the way
 	// ends the agent without a trace.
-	socket, err := server.Listen(o.Socket)
+	doors, err := openDoors(o)
 	if err != nil {
 		return err
-	}
-	var http net.Listener
-	if o.Metrics != "" {
-		if http, err = net.Listen("tcp", o.Metrics); err != nil {
-			return errors.Join(fmt.Errorf("--metrics-address: %w", err), socket.Close())
-		}
 	}
 
 	outer := ctx
@@ -108,10 +105,13 @@ func Run(ctx context.Context, setup Setup) (err error) {
 	g.Go(func() error { return ctl.inspectAll(ctx) })
 	g.Go(func() error { return rec.events(ctx) })
 	g.Go(func() error { return rec.sweeps(ctx) })
-	g.Go(func() error { return api.Run(ctx, socket) })
+	g.Go(func() error { return api.Run(ctx, doors.socket) })
+	if doors.viewers != nil {
+		g.Go(func() error { return api.RunViewers(ctx, doors.viewers) })
+	}
 	g.Go(func() error { return followReadiness(ctx, st, api) })
-	if http != nil {
-		g.Go(func() error { return serveHTTP(ctx, http, m, st) })
+	if doors.http != nil {
+		g.Go(func() error { return serveHTTP(ctx, doors.http, m, st) })
 	}
 	if setup.Config != "" {
 		g.Go(func() error { return watchConfig(ctx, setup, ctl, st) })
@@ -120,7 +120,7 @@ func Run(ctx context.Context, setup Setup) (err error) {
 		st.set(conditionCNI, true, errors.New("not done yet"), 0)
 		g.Go(func() error { return keepPlugin(ctx, plugin, ctl, st) })
 	}
-	log.Info("started", "source", source.name, "socket", o.Socket, "metrics", o.Metrics, "kernel", dp.Kernel())
+	log.Info("started", "source", source.name, "socket", o.Socket, "metrics", o.Metrics, "viewers", o.Viewers, "kernel", dp.Kernel())
 	err = g.Wait()
 	if errors.Is(err, context.Canceled) {
 		err = nil
@@ -171,8 +171,8 @@ func (o *Options) datapath() datapath.Options {
 	return d
 }
 
-func newAPI(setup Setup, dp *datapath.Datapath, dir *directory, st *state, rec *recording, ctl *controller) (*server.Server, error) {
-	reader := &policyReader{dir: dir, node: setup.Options.Node, live: dp, accounts: rec.accounts, since: st.started}
+func newAPI(setup Setup, dp *datapath.Datapath, dir *directory, st *state, rec *recording, ctl *controller, gate server.Gate) (*server.Server, error) {
+	reader := &policyReader{dir: dir, state: st, node: setup.Options.Node, live: dp, accounts: rec.accounts, since: st.started}
 	so := server.Defaults()
 	so.Node = setup.Options.Node
 	so.RunID = rand.Text()
@@ -180,6 +180,7 @@ func newAPI(setup Setup, dp *datapath.Datapath, dir *directory, st *state, rec *
 	so.Policies, so.Explainer = reader, reader
 	so.State = &stateReader{state: st, dir: dir, dp: dp, recorder: rec.recorder}
 	so.Announcer = ctl
+	so.Gate = gate
 	so.Log = setup.Log
 	so.KernelLost = func() uint64 {
 		rings, err := dp.Lost()

@@ -124,6 +124,7 @@ func (c *controller) ask(ctx context.Context, f func()) error {
 // takeBatch brings a batch of objects into force.
 func (c *controller) takeBatch(b policy.Batch) {
 	begun := time.Now()
+	c.state.expect(b)
 	c.dir.apply(b) // names first: events of the new state may come at once
 	c.takePorts(b)
 	c.tracker.SetPods(b)

@@ -32,6 +32,7 @@ type Options struct {
 	PinDir     string // on a bpffs
 	Socket     string // gRPC, mode 0600
 	Metrics    string // address of /metrics, /healthz, /readyz; empty: none
+	Viewers    string // loopback address of the API for viewers with a token; empty: none
 
 	Attach               string // auto, tcx, clsact
 	ForwardHook          string // auto, netfilter, xtables, none
@@ -87,6 +88,7 @@ func (o *Options) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.PinDir, "pin-dir", o.PinDir, "where maps and links are pinned, on a bpffs")
 	fs.StringVar(&o.Socket, "socket", o.Socket, "Unix socket of the gRPC API")
 	fs.StringVar(&o.Metrics, "metrics-address", o.Metrics, "address of /metrics, /healthz and /readyz; empty for none")
+	fs.StringVar(&o.Viewers, "viewer-address", o.Viewers, "loopback address of the gRPC API for viewers, whose tokens the API server reviews, e.g. 127.0.0.1:9966; empty for none")
 	fs.StringVar(&o.Attach, "attach", o.Attach, "how programs are attached: auto, tcx (kernel 6.6) or clsact")
 	fs.StringVar(&o.ForwardHook, "forward-hook", o.ForwardHook, "how egress to Services is judged on the backend: auto, netfilter (kernel 6.4), xtables (xt_bpf in nf_tables) or none (denied for isolated pods)")
 	fs.StringVar(&o.Mode, "mode", o.Mode, "enforce, or audit: let policy misses pass and report them")
@@ -135,6 +137,7 @@ func (o *Options) Validate() error {
 	if o.Metrics != "" {
 		errs = append(errs, validateAddress("metrics-address", o.Metrics))
 	}
+	errs = append(errs, o.validateViewers())
 	if o.StoredFlows == 0 {
 		errs = append(errs, errors.New("--stored-flows is 0; keep at least 1 flow"))
 	}
@@ -148,6 +151,22 @@ func (o *Options) validateSource() error {
 		return errors.New("--manifests and --kubeconfig are both given; there is one source of policies: drop one of them")
 	case o.Manifests == "" && o.Kubeconfig == "" && os.Getenv("KUBERNETES_SERVICE_HOST") == "":
 		return errors.New("neither --manifests nor --kubeconfig is given, and this is no pod of a cluster: name the directory that holds the manifests, or the kubeconfig")
+	}
+	return nil
+}
+
+// validateViewers: who calls there brings a token, which only an API server can
+// tell of, and which must not cross a network in the clear.
+func (o *Options) validateViewers() error {
+	if o.Viewers == "" {
+		return nil
+	}
+	if o.Manifests != "" {
+		return errors.New("--viewer-address needs an API server that knows the viewers, and --manifests has none; leave it out: the Unix socket is for root of this node")
+	}
+	at, err := netip.ParseAddrPort(o.Viewers)
+	if err != nil || !at.Addr().IsLoopback() || at.Port() == 0 {
+		return fmt.Errorf("--viewer-address is %q; it may be a loopback address with a port, e.g. 127.0.0.1:9966: what comes there is not encrypted", o.Viewers)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weirnet/weir/agent/datapath"
+	"github.com/weirnet/weir/agent/endpoint"
 	"github.com/weirnet/weir/api/server"
 	"github.com/weirnet/weir/bpf"
 	"github.com/weirnet/weir/flows"
@@ -23,9 +24,10 @@ type judge interface {
 
 // policyReader answers what is enforced and why, from the directory.
 type policyReader struct {
-	dir  *directory
-	node string
-	live judge
+	dir   *directory
+	state *state
+	node  string
+	live  judge
 	// accounts nil: nobody counts; else since then.
 	accounts *flows.Accounts
 	since    time.Time
@@ -33,6 +35,7 @@ type policyReader struct {
 
 // Policies implements server.PolicyReader.
 func (r *policyReader) Policies(_ context.Context, namespace string) ([]server.PolicyState, error) {
+	states := r.state.snapshot()
 	r.dir.mu.RLock()
 	defer r.dir.mu.RUnlock()
 	var list []server.PolicyState
@@ -41,7 +44,7 @@ func (r *policyReader) Policies(_ context.Context, namespace string) ([]server.P
 			continue
 		}
 		for _, p := range policies {
-			list = append(list, r.state(p))
+			list = append(list, r.describe(p, states))
 		}
 	}
 	slices.SortFunc(list, func(a, b server.PolicyState) int { return a.Key.Compare(b.Key) })
@@ -50,20 +53,27 @@ func (r *policyReader) Policies(_ context.Context, namespace string) ([]server.P
 
 // Policy implements server.PolicyReader.
 func (r *policyReader) Policy(_ context.Context, key policy.ObjectKey) (server.PolicyState, error) {
+	states := r.state.snapshot()
 	r.dir.mu.RLock()
 	defer r.dir.mu.RUnlock()
 	p, ok := r.dir.policies[key.Namespace][key.Name]
 	if !ok {
 		return server.PolicyState{}, fmt.Errorf("policy %s: %w; `weir policy list` shows those that this agent knows", key, server.ErrNotFound)
 	}
-	return r.state(p), nil
+	return r.describe(p, states), nil
 }
 
-// state describes p. The caller holds the directory's lock.
-func (r *policyReader) state(p *policy.Policy) server.PolicyState {
+// describe p. The caller holds the directory's lock, and took the states before
+// it: what they say to be in force then, is.
+func (r *policyReader) describe(p *policy.Policy, states snapshot) server.PolicyState {
 	s := server.PolicyState{
 		Key: p.ObjectKey, UID: p.UID, Subjects: policy.SelectorText(p.Subjects),
 		Isolates: p.Isolates, Problems: p.Problems(),
+		Generation: p.Generation, InForce: states.holds(p), PodStates: map[string]uint32{},
+	}
+	endpoints := map[policy.ObjectKey]string{}
+	for _, e := range states.endpoints {
+		endpoints[e.Pod] = e.State
 	}
 	for _, direction := range policy.Directions {
 		for i, rule := range p.Rules[direction] {
@@ -76,6 +86,11 @@ func (r *policyReader) state(p *policy.Policy) server.PolicyState {
 	for key, pod := range r.dir.pods {
 		if key.Namespace == p.Namespace && pod.Node == r.node && !pod.HostNetwork && !pod.Terminal && p.Subjects.Matches(pod.Labels) {
 			s.Pods = append(s.Pods, key)
+			at := endpoints[key]
+			if at == "" {
+				at = endpoint.NotReady.String()
+			}
+			s.PodStates[at]++
 		}
 	}
 	slices.SortFunc(s.Pods, policy.ObjectKey.Compare)

@@ -19,6 +19,7 @@ type source struct {
 	// connection is nil for a source that has none.
 	connection func() watch.Connection
 	events     *kube.Recorder // nil: no Kubernetes events are written
+	cluster    kube.Cluster   // zero for a source that has none
 }
 
 // startJitter spreads the first lists of agents that start at once.
@@ -47,7 +48,7 @@ func openSource(o Options, version string, log *slog.Logger) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &source{Source: api, name: "Kubernetes API " + cluster.Server, connection: api.Connection}
+	s := &source{Source: api, name: "Kubernetes API " + cluster.Server, connection: api.Connection, cluster: cluster}
 	if o.PodEvents {
 		s.events, err = kube.NewRecorder(kube.RecorderOptions{Client: cluster.Client, Node: o.Node, Log: log})
 	}

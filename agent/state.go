@@ -5,6 +5,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -51,6 +52,9 @@ type state struct {
 	endpoints  []server.Endpoint
 	neighbours []server.Neighbour
 	conditions []condition
+	// Policies as they are in the maps, and those that are to follow; nil: to go.
+	// A map that held is, is never changed.
+	held, coming map[policy.ObjectKey]*policy.Policy
 }
 
 func newState(version, node string, now time.Time) *state {
@@ -88,6 +92,36 @@ func (s *state) applied(generation uint64, took time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.generation, s.lastApply = generation, took
+	if len(s.coming) == 0 {
+		return
+	}
+	held := maps.Clone(s.held)
+	if held == nil {
+		held = map[policy.ObjectKey]*policy.Policy{}
+	}
+	for key, p := range s.coming {
+		held[key] = p
+		if p == nil {
+			delete(held, key)
+		}
+	}
+	s.held, s.coming = held, nil
+}
+
+// expect the policies of a batch. They are in force once a later change, or this
+// one, has been applied: what finds no room is tried again with the next.
+func (s *state) expect(b policy.Batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.coming == nil {
+		s.coming = map[policy.ObjectKey]*policy.Policy{}
+	}
+	for _, p := range b.Policies {
+		s.coming[p.ObjectKey] = p
+	}
+	for _, key := range b.DeletedPolicies {
+		s.coming[key] = nil
+	}
 }
 
 func (s *state) setEndpoints(list []server.Endpoint) {
@@ -116,12 +150,16 @@ type snapshot struct {
 	endpoints    []server.Endpoint
 	neighbours   []server.Neighbour
 	conditions   []condition
+	held         map[policy.ObjectKey]*policy.Policy
 }
+
+// holds tells whether this version of a policy is in the maps.
+func (s snapshot) holds(p *policy.Policy) bool { return s.held[p.ObjectKey] == p }
 
 func (s *state) snapshot() snapshot {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return snapshot{s.mode, s.source, s.generation, s.lastApply, s.endpoints, s.neighbours, slices.Clone(s.conditions)}
+	return snapshot{s.mode, s.source, s.generation, s.lastApply, s.endpoints, s.neighbours, slices.Clone(s.conditions), s.held}
 }
 
 func (s snapshot) endpointsByState() map[string]uint32 {
@@ -176,12 +214,14 @@ func (r *stateReader) Status(context.Context) (server.Status, error) {
 	if err != nil {
 		return answer, err
 	}
+	uses := r.dp.RingUse()
 	for index, ring := range rings {
 		answer.Emitted += ring.Emitted
 		answer.Lost += ring.Lost
 		answer.Rings = append(answer.Rings, server.Ring{
 			Name: bpf.RingName(bpf.WeirRing(index)), Emitted: ring.Emitted, Lost: ring.Lost,
-			Limited: ring.Limited, Thinned: ring.Thinned,
+			Limited: ring.Limited, Thinned: ring.Thinned, Repeated: ring.Suppressed,
+			Waiting: uses[index].Waiting, Size: uses[index].Size, Sample: uses[index].Sample,
 		})
 	}
 	programs, err := r.dp.Programs()

@@ -21,6 +21,11 @@ type Query struct {
 	Since   time.Time // not before; zero: any time
 	Until   time.Time // not at or after; zero: any time
 	Node    string    // of the agent that keeps the flows; FilterSpec.Nodes asks for it
+	// View gives a flow as the reader may see it, nil: not at all. Filters are
+	// asked about what it gives: one about what the reader may not see would
+	// else tell it, a bit at a time. Nil: the reader may see everything. A View
+	// must not change the flow.
+	View func(*Flow) *Flow
 }
 
 // FilterSpec is a filter as a reader writes it. Lists that are set must all
@@ -62,6 +67,7 @@ type RuleSpec struct {
 // Filter is a compiled Query. The nil Filter lets every flow through. It is
 // immutable.
 type Filter struct {
+	view    func(*Flow) *Flow // nil: as it is
 	all     clause
 	include []clause
 	exclude []clause
@@ -85,7 +91,7 @@ func (c clause) matches(f *Flow) bool {
 // refuse everything, which nobody means.
 func Compile(q Query) (*Filter, error) {
 	c := &compiler{node: q.Node}
-	f := &Filter{}
+	f := &Filter{view: q.View}
 	f.all = c.clause("filter", q.Filter)
 	for i, spec := range q.Include {
 		f.include = append(f.include, c.oneOf("include", i, spec))
@@ -105,7 +111,7 @@ func Compile(q Query) (*Filter, error) {
 	if len(c.errs) > 0 {
 		return nil, errors.Join(c.errs...)
 	}
-	if len(f.all)+len(f.include)+len(f.exclude) == 0 {
+	if len(f.all)+len(f.include)+len(f.exclude) == 0 && f.view == nil {
 		return nil, nil
 	}
 	return f, nil
@@ -115,9 +121,27 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 // Matches reports whether a flow passes the filter.
 func (f *Filter) Matches(flow *Flow) bool {
+	return f.Show(flow) != nil
+}
+
+// Show gives the flow as the reader of the filter may see it, if that passes;
+// else nil.
+func (f *Filter) Show(flow *Flow) *Flow {
 	if f == nil {
-		return true
+		return flow
 	}
+	if f.view != nil {
+		if flow = f.view(flow); flow == nil {
+			return nil
+		}
+	}
+	if !f.passes(flow) {
+		return nil
+	}
+	return flow
+}
+
+func (f *Filter) passes(flow *Flow) bool {
 	passes := func(c clause) bool { return c.matches(flow) }
 	return f.all.matches(flow) &&
 		(len(f.include) == 0 || slices.ContainsFunc(f.include, passes)) &&

@@ -51,8 +51,8 @@ func (r *Subscription) Read(dst []*Flow, length int, until uint64) (flows []*Flo
 				break
 			}
 			r.cursor = f.Sequence
-			if r.filter.Matches(f) {
-				dst = append(dst, f)
+			if shown := r.filter.Show(f); shown != nil {
+				dst = append(dst, shown)
 			}
 		}
 		clear(r.buffer[:n]) // else a reader that sleeps keeps flows alive that the store gave up

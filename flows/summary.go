@@ -105,7 +105,7 @@ func (s *Store) Summarize(filter *Filter, by []SummaryKey, order SummaryOrder, t
 			if out.Oldest.IsZero() {
 				out.Oldest = f.Time
 			}
-			if !filter.Matches(f) {
+			if f = filter.Show(f); f == nil {
 				continue
 			}
 			key := keyOfGroup(f, by)

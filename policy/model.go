@@ -97,6 +97,8 @@ type ServicePort struct {
 type Policy struct {
 	ObjectKey
 	UID string
+	// Generation is metadata.generation: it grows with each change of the spec.
+	Generation int64
 	// Subjects selects pods of the policy's own namespace.
 	Subjects Selector
 	// Isolates says in which directions the subjects are isolated; the rules

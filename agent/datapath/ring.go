@@ -94,17 +94,52 @@ func drain(ctx context.Context, r *ringbuf.Reader, poll time.Duration, f func(bp
 	return nil
 }
 
+// RingUse is how full a ring is. The zero RingUse: nobody reads it.
+type RingUse struct {
+	Waiting, Size uint64 // bytes
+	// Sample: one in so many events of the ring is told. While the ring of
+	// allowed flows is half full or more, it is above 1; denials are not sampled.
+	Sample uint32
+}
+
+// RingUse gives by bpf.WeirRing how much of each ring waits to be read.
+func (d *Datapath) RingUse() [bpf.WeirRingRING_COUNT]RingUse {
+	d.ringMu.Lock()
+	defer d.ringMu.Unlock()
+	var use [bpf.WeirRingRING_COUNT]RingUse
+	for ring, r := range d.readers {
+		if r == nil {
+			continue
+		}
+		use[ring] = RingUse{Waiting: uint64(r.AvailableBytes()), Size: uint64(r.BufferSize()), Sample: 1}
+		if bpf.WeirRing(ring) == bpf.WeirRingRING_ALLOWED {
+			use[ring].Sample = sampleAt(use[ring])
+		}
+	}
+	return use
+}
+
+// sampleAt is what the programs do at this fill (sample_at in bpf/src/limits.h).
+func sampleAt(u RingUse) uint32 {
+	switch eighths := 8 * u.Waiting / u.Size; {
+	case eighths < 4:
+		return 1
+	case eighths > 7:
+		return 16
+	default:
+		return 2 << (eighths - 4)
+	}
+}
+
 // RingFill gives by bpf.WeirRing how much of each ring waits to be read, from
 // 0 to 1. From half on, allowed flows are told one in so many (Sample of the
 // event); from three quarters on, denials that were told before are not told
 // again. It is 0 while Events does not run.
 func (d *Datapath) RingFill() [bpf.WeirRingRING_COUNT]float64 {
-	d.ringMu.Lock()
-	defer d.ringMu.Unlock()
 	var fill [bpf.WeirRingRING_COUNT]float64
-	for ring, r := range d.readers {
-		if r != nil {
-			fill[ring] = float64(r.AvailableBytes()) / float64(r.BufferSize())
+	for ring, use := range d.RingUse() {
+		if use.Size > 0 {
+			fill[ring] = float64(use.Waiting) / float64(use.Size)
 		}
 	}
 	return fill

@@ -25,7 +25,9 @@ func trim(o any) (any, error) {
 		out.Labels = nil
 		return out, nil
 	case *networkingv1.NetworkPolicy:
-		return &networkingv1.NetworkPolicy{ObjectMeta: trimMeta(&o.ObjectMeta), Spec: o.Spec}, nil
+		out := &networkingv1.NetworkPolicy{ObjectMeta: trimMeta(&o.ObjectMeta), Spec: o.Spec}
+		out.Generation = o.Generation // Policies.Get tells which version is in force
+		return out, nil
 	case *corev1.Service:
 		return trimService(o), nil
 	case *discoveryv1.EndpointSlice:

@@ -11,7 +11,9 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	weirv1 "github.com/weirnet/weir/api/v1"
 )
@@ -24,6 +26,14 @@ const maxMessage = 64 << 20
 type Options struct {
 	// Socket is the path of the agent's Unix socket.
 	Socket string
+	// Connect leads to an agent that Name speaks of, e.g. "node worker-1", in
+	// place of Socket. Nil: Socket is used.
+	Connect func(context.Context) (net.Conn, error)
+	Name    string
+	// Token gives the bearer token of each call; nil: none is sent. Refused is
+	// called when the agent does not take one; nil: nobody wants to know.
+	Token   func(context.Context) (string, error)
+	Refused func()
 	// ConnectTimeout bounds Dial.
 	ConnectTimeout time.Duration
 	// BackoffMin and BackoffMax are the first and the longest wait between
@@ -44,7 +54,10 @@ func Defaults() Options {
 // Validate names every option that cannot be used.
 func (o Options) Validate() error {
 	var errs []error
-	if o.Socket == "" {
+	if o.Connect != nil && o.Name == "" {
+		errs = append(errs, errors.New("connect: the agent that it leads to has no name"))
+	}
+	if o.Connect == nil && o.Socket == "" {
 		errs = append(errs, errors.New("socket: empty; name the agent's Unix socket, e.g. --socket=/run/weir/agent.sock"))
 	}
 	if o.ConnectTimeout <= 0 {
@@ -67,8 +80,8 @@ type Client struct {
 	conn    *grpc.ClientConn
 }
 
-// Dial connects to the agent. An agent that is not there is an error now
-// (ErrNotRunning), not at the first call.
+// Dial connects to the agent. An agent that does not listen at Socket is an
+// error now (ErrNotRunning), not at the first call.
 func Dial(ctx context.Context, o Options) (*Client, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
@@ -77,11 +90,15 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	if err := c.probe(ctx); err != nil {
 		return nil, err
 	}
-	conn, err := grpc.NewClient("passthrough:///weir-agent",
-		grpc.WithTransportCredentials(insecure.NewCredentials()), // the socket's mode is the lock
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return dialSocket(ctx, o.Socket)
-		}),
+	dialer := func(ctx context.Context, _ string) (net.Conn, error) { return dialSocket(ctx, o.Socket) }
+	if o.Connect != nil {
+		dialer = func(ctx context.Context, _ string) (net.Conn, error) { return o.Connect(ctx) }
+	}
+	dial := []grpc.DialOption{
+		// The socket's mode is the lock; whoever gives Connect answers for what
+		// is in between.
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(dialer),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: o.BackoffMin, Multiplier: 2, MaxDelay: o.BackoffMax},
 			MinConnectTimeout: o.ConnectTimeout,
@@ -89,9 +106,13 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithUnaryInterceptor(c.unary),
 		grpc.WithStreamInterceptor(c.stream),
-	)
+	}
+	if o.Token != nil {
+		dial = append(dial, grpc.WithPerRPCCredentials(tokens{o.Token}))
+	}
+	conn, err := grpc.NewClient("passthrough:///weir-agent", dial...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", o.Socket, err)
+		return nil, fmt.Errorf("connect to weir-agent %s: %w", o.place(), err)
 	}
 	c.conn = conn
 	c.Flows = weirv1.NewFlowsClient(conn)
@@ -99,6 +120,32 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	c.Agent = weirv1.NewAgentClient(conn)
 	return c, nil
 }
+
+// place is where the agent is, for messages.
+func (o Options) place() string {
+	if o.Connect != nil {
+		return "on " + o.Name
+	}
+	return "at " + o.Socket
+}
+
+// tokens puts a bearer token beside each call.
+type tokens struct {
+	get func(context.Context) (string, error)
+}
+
+// GetRequestMetadata implements credentials.PerRPCCredentials.
+func (t tokens) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
+	token, err := t.get(ctx)
+	if err != nil {
+		return nil, status.Error(codes.Unauthenticated, err.Error())
+	}
+	return map[string]string{"authorization": "Bearer " + token}, nil
+}
+
+// RequireTransportSecurity implements credentials.PerRPCCredentials: gRPC sees
+// none, since it is the way of Connect that is encrypted.
+func (t tokens) RequireTransportSecurity() bool { return false }
 
 // Close ends the connection and all calls on it.
 func (c *Client) Close() error { return c.conn.Close() }
@@ -110,6 +157,9 @@ func (c *Client) Conn() grpc.ClientConnInterface { return c.conn }
 // probe connects once and hangs up. gRPC itself connects at the first call
 // and would wrap the cause in three layers of its own.
 func (c *Client) probe(ctx context.Context) error {
+	if c.options.Connect != nil {
+		return nil // costly, and its errors are told by the first call
+	}
 	ctx, cancel := context.WithTimeout(ctx, c.options.ConnectTimeout)
 	defer cancel()
 	conn, err := dialSocket(ctx, c.options.Socket)

@@ -47,20 +47,20 @@ func dialError(socket string, err error) error {
 
 // CallError is a failed call in plain words.
 type CallError struct {
-	Code   codes.Code
-	Socket string
-	text   string
+	Code  codes.Code
+	Place string // of the agent: "at SOCKET" or "on NAME"
+	text  string
 }
 
 // Error is the agent's own sentence where the agent answered.
 func (e *CallError) Error() string {
 	switch e.Code {
 	case codes.Unavailable:
-		return fmt.Sprintf("weir-agent at %s went away (%s); see whether it runs, then try again", e.Socket, e.text)
+		return fmt.Sprintf("weir-agent %s went away (%s); see whether it runs, then try again", e.Place, e.text)
 	case codes.DeadlineExceeded:
-		return fmt.Sprintf("weir-agent at %s did not answer in time; give it longer with --request-timeout, or see its log", e.Socket)
+		return fmt.Sprintf("weir-agent %s did not answer in time; give it longer with --request-timeout, or see its log", e.Place)
 	case codes.Unimplemented:
-		return fmt.Sprintf("weir-agent at %s does not know this call (%s); it may be older than this command: compare the versions", e.Socket, e.text)
+		return fmt.Sprintf("weir-agent %s does not know this call (%s); it may be older than this command: compare the versions", e.Place, e.text)
 	}
 	return e.text
 }
@@ -84,7 +84,10 @@ func (c *Client) callError(err error) error {
 		return err
 	}
 	s := status.Convert(err)
-	return &CallError{Code: s.Code(), Socket: c.options.Socket, text: s.Message()}
+	if s.Code() == codes.Unauthenticated && c.options.Refused != nil {
+		c.options.Refused()
+	}
+	return &CallError{Code: s.Code(), Place: c.options.place(), text: s.Message()}
 }
 
 func (c *Client) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {

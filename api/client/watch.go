@@ -67,6 +67,7 @@ type watch struct {
 
 	runID    string
 	sequence uint64
+	refused  bool      // the last token was, and no answer came since
 	told     uint32    // flows, over all connections
 	lostAt   time.Time // zero: connected, or never was
 	// Losses of the connections before this one, and of this one.
@@ -87,11 +88,15 @@ func (w *watch) run(ctx context.Context) error {
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case !w.request.Follow, w.runID == "", err != nil && !retryable(err):
+		case !w.request.Follow, w.runID == "", err != nil && !retryable(err) && !w.renewable(err):
 			return err
 		}
 		if told {
 			wait = w.client.options.BackoffMin
+		}
+		if w.renewable(err) {
+			w.refused = true // twice in a row is an answer
+			continue
 		}
 		if !w.lost(err, wait) {
 			return nil
@@ -119,6 +124,9 @@ func (w *watch) connection(ctx context.Context) (told bool, err error) {
 	if err := w.client.probe(ctx); err != nil {
 		return false, err
 	}
+	w.before.kernel += w.now.kernel
+	w.before.reader += w.now.reader
+	w.now = lossCount{}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w.client.conn.ResetConnectBackoff()
@@ -134,6 +142,7 @@ func (w *watch) connection(ctx context.Context) (told bool, err error) {
 		if err != nil {
 			return told, err
 		}
+		w.refused = false
 		if !w.tell(response) {
 			return true, errStopped
 		}
@@ -164,9 +173,6 @@ func (w *watch) tell(r *weirv1.WatchResponse) bool {
 	if !w.lostAt.IsZero() {
 		back := &Restored{After: time.Since(w.lostAt), NewRun: r.RunId != w.runID}
 		w.lostAt = time.Time{}
-		w.before.kernel += w.now.kernel
-		w.before.reader += w.now.reader
-		w.now = lossCount{}
 		if !w.give(Update{Restored: back}) {
 			return false
 		}
@@ -206,6 +212,11 @@ func retryable(err error) bool {
 		return !errors.Is(err, context.Canceled)
 	}
 	return status.Code(err) == codes.Unavailable
+}
+
+// renewable: the token has come to its end, and the next attempt has another.
+func (w *watch) renewable(err error) bool {
+	return status.Code(err) == codes.Unauthenticated && w.client.options.Refused != nil && !w.refused
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -31,6 +31,10 @@ type agentService struct {
 
 // Status implements weirv1.AgentServer.
 func (s *agentService) Status(ctx context.Context, _ *weirv1.StatusRequest) (*weirv1.StatusResponse, error) {
+	scope, err := scopeOf(ctx)
+	if err != nil {
+		return nil, err
+	}
 	state, err := s.state.Status(ctx)
 	if err != nil {
 		return nil, err
@@ -39,6 +43,7 @@ func (s *agentService) Status(ctx context.Context, _ *weirv1.StatusRequest) (*we
 	out.RunId = s.runID
 	out.Subscribers = uint64(s.store.Subscribers())
 	s.describeStore(out.Store)
+	scope.status(out)
 	return out, nil
 }
 
@@ -52,10 +57,15 @@ func (s *agentService) describeStore(out *weirv1.FlowStore) {
 
 // Endpoints implements weirv1.AgentServer; by pod and interface.
 func (s *agentService) Endpoints(ctx context.Context, _ *weirv1.EndpointsRequest) (*weirv1.EndpointsResponse, error) {
+	scope, err := scopeOf(ctx)
+	if err != nil {
+		return nil, err
+	}
 	endpoints, err := s.state.Endpoints(ctx)
 	if err != nil {
 		return nil, err
 	}
+	endpoints = kept(endpoints, func(e Endpoint) bool { return scope.sees(e.Pod.Namespace) })
 	endpoints = slices.SortedFunc(slices.Values(endpoints), func(a, b Endpoint) int {
 		return cmp.Or(a.Pod.Compare(b.Pod), cmp.Compare(a.Interface, b.Interface))
 	})
@@ -99,7 +109,7 @@ func (s *agentService) mayAnnounce(ctx context.Context) error {
 	if s.announcer == nil {
 		return status.Error(codes.Unimplemented, "this weir-agent takes no announcements of pods")
 	}
-	if p, ok := peer.FromContext(ctx); !ok || p.Addr.Network() != "unix" {
+	if p, ok := peer.FromContext(ctx); !ok || p.Addr.Network() != "unix" || !callerOf(ctx).local {
 		return status.Error(codes.PermissionDenied, "announcements are taken over the agent's Unix socket only")
 	}
 	return nil

@@ -172,6 +172,10 @@ func policyProto(s PolicyState) *weirv1.Policy {
 		}),
 		Pods:     each(s.Pods, policy.ObjectKey.String),
 		Problems: each(s.Problems, plain),
+
+		ObjectGeneration: s.Generation,
+		InForce:          s.InForce,
+		PodsByState:      s.PodStates,
 	}
 }
 
@@ -247,7 +251,7 @@ func statusProto(s Status) *weirv1.StatusResponse {
 		Source: plain(s.Source),
 		Rings: each(s.Rings, func(r Ring) *weirv1.Ring {
 			return &weirv1.Ring{
-				Name: r.Name, Emitted: r.Emitted, Lost: r.Lost, Limited: r.Limited, Thinned: r.Thinned,
+				Name: r.Name, Emitted: r.Emitted, Lost: r.Lost, Limited: r.Limited, Thinned: r.Thinned, Repeated: r.Repeated,
 				Waiting: r.Waiting, Size: r.Size, Sample: r.Sample,
 			}
 		}),

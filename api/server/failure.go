@@ -32,6 +32,10 @@ func statusError(err error) error {
 		code = codes.AlreadyExists
 	case errors.Is(err, ErrNotReady):
 		code = codes.FailedPrecondition
+	case errors.Is(err, ErrUnauthenticated):
+		code = codes.Unauthenticated
+	case errors.Is(err, ErrUnavailable):
+		code = codes.Unavailable
 	case errors.Is(err, context.Canceled):
 		code = codes.Canceled
 	case errors.Is(err, context.DeadlineExceeded):
@@ -47,16 +51,46 @@ func invalid(format string, args ...any) error {
 
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (reply any, err error) {
 	defer s.recovered(info.FullMethod, &err)
+	return s.answer(withCaller(ctx, caller{local: true}), req, info, handle)
+}
+
+// viewerUnary is unary for who calls over the network.
+func (s *Server) viewerUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (reply any, err error) {
+	defer s.recovered(info.FullMethod, &err)
+	ctx, leave, err := s.admit(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return s.answer(ctx, req, info, handle)
+}
+
+func (s *Server) answer(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	if err := understood(info.FullMethod, req); err != nil {
 		return nil, err
 	}
-	reply, err = handle(ctx, req)
+	reply, err := handle(ctx, req)
 	return reply, statusError(err)
 }
 
 func (s *Server) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
 	defer s.recovered(info.FullMethod, &err)
-	return statusError(handle(srv, &strictStream{ServerStream: stream, method: info.FullMethod}))
+	return s.serve(withCaller(stream.Context(), caller{local: true}), srv, stream, info, handle)
+}
+
+// viewerStream is stream for who calls over the network.
+func (s *Server) viewerStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
+	defer s.recovered(info.FullMethod, &err)
+	ctx, leave, err := s.admit(stream.Context())
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return s.serve(ctx, srv, stream, info, handle)
+}
+
+func (s *Server) serve(ctx context.Context, srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	return statusError(handle(srv, &strictStream{ServerStream: stream, method: info.FullMethod, ctx: ctx}))
 }
 
 // recovered keeps the agent alive when a call panics: who enforces policy must

@@ -33,7 +33,7 @@ func newRunID() string {
 }
 
 // List implements weirv1.FlowsServer.
-func (s *flowService) List(_ context.Context, req *weirv1.ListRequest) (*weirv1.ListResponse, error) {
+func (s *flowService) List(ctx context.Context, req *weirv1.ListRequest) (*weirv1.ListResponse, error) {
 	size := int(req.GetPageSize())
 	if size == 0 {
 		size = defaultPage
@@ -41,7 +41,11 @@ func (s *flowService) List(_ context.Context, req *weirv1.ListRequest) (*weirv1.
 	if size > maxPage {
 		return nil, invalid("page_size: %d is above %d", size, maxPage)
 	}
-	filter, err := s.compileFilter(req, req.GetSince(), req.GetUntil())
+	scope, err := scopeOf(ctx, namedNamespaces(req)...)
+	if err != nil {
+		return nil, err
+	}
+	filter, err := s.compileFilter(req, scope, req.GetSince(), req.GetUntil())
 	if err != nil {
 		return nil, err
 	}

@@ -23,10 +23,15 @@ type policyService struct {
 
 // List implements weirv1.PoliciesServer; by namespace and name.
 func (s *policyService) List(ctx context.Context, req *weirv1.ListPoliciesRequest) (*weirv1.ListPoliciesResponse, error) {
+	scope, err := scopeOf(ctx, req.GetNamespace())
+	if err != nil {
+		return nil, err
+	}
 	states, err := s.policies.Policies(ctx, req.GetNamespace())
 	if err != nil {
 		return nil, err
 	}
+	states = kept(states, func(p PolicyState) bool { return scope.sees(p.Key.Namespace) })
 	states = slices.SortedFunc(slices.Values(states), func(a, b PolicyState) int {
 		return a.Key.Compare(b.Key)
 	})
@@ -38,6 +43,13 @@ func (s *policyService) Get(ctx context.Context, req *weirv1.GetPolicyRequest) (
 	key := policy.ObjectKey{Namespace: req.GetNamespace(), Name: req.GetName()}
 	if key.Namespace == "" || key.Name == "" {
 		return nil, invalid("a policy is named by namespace and name, not %q and %q", key.Namespace, key.Name)
+	}
+	scope, err := scopeOf(ctx, key.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	if !scope.sees(key.Namespace) {
+		return nil, scope.refuse("policy " + key.String())
 	}
 	state, err := s.policies.Policy(ctx, key)
 	if err != nil {
@@ -51,10 +63,18 @@ func (s *policyService) Stats(ctx context.Context, req *weirv1.StatsRequest) (*w
 	if req.GetName() != "" && req.GetNamespace() == "" {
 		return nil, invalid("name: %q needs a namespace beside it", req.GetName())
 	}
+	scope, err := scopeOf(ctx, req.GetNamespace())
+	if err != nil {
+		return nil, err
+	}
+	if namespace := req.GetNamespace(); namespace != "" && !scope.sees(namespace) {
+		return nil, scope.refuse("namespace " + namespace)
+	}
 	stats, err := s.policies.Stats(ctx, req.GetNamespace(), req.GetName())
 	if err != nil || stats.Since.IsZero() {
 		return &weirv1.StatsResponse{}, err
 	}
+	stats.Policies = kept(stats.Policies, func(p PolicyStats) bool { return scope.sees(p.Key.Namespace) })
 	list := slices.SortedFunc(slices.Values(stats.Policies), func(a, b PolicyStats) int { return a.Key.Compare(b.Key) })
 	return &weirv1.StatsResponse{
 		Enabled:  true,
@@ -78,9 +98,22 @@ func (s *policyService) Explain(ctx context.Context, req *weirv1.ExplainRequest)
 	if err != nil {
 		return nil, err
 	}
+	scope, err := scopeOf(ctx, q.Source.Pod.Namespace, q.Destination.Pod.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	// Before the answer: that a pod is not there is an answer as well.
+	for _, end := range []End{q.Source, q.Destination} {
+		if namespace := end.Pod.Namespace; namespace != "" && !scope.sees(namespace) {
+			return nil, scope.refuse("pod " + end.Pod.String())
+		}
+	}
 	answer, err := s.explainer.Explain(ctx, q)
 	if err != nil {
 		return nil, err
+	}
+	if !scope.explanation(&answer) {
+		return nil, scope.refuse("policies of another namespace decide about this flow")
 	}
 	return explanationProto(answer), nil
 }

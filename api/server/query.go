@@ -21,14 +21,16 @@ type asks interface {
 	GetExclude() []*weirv1.FlowFilter
 }
 
-// compileFilter turns what a request asks for into a filter.
-func (s *flowService) compileFilter(req asks, since, until *timestamppb.Timestamp) (*flows.Filter, error) {
+// compileFilter turns what a request asks for into a filter of what its caller
+// may see.
+func (s *flowService) compileFilter(req asks, sees *scope, since, until *timestamppb.Timestamp) (*flows.Filter, error) {
 	r := &reader{}
 	q := flows.Query{
 		Filter: r.filter("filter", req.GetFilter()),
 		Since:  r.time("since", since),
 		Until:  r.time("until", until),
 		Node:   s.node,
+		View:   sees.view(),
 	}
 	for i, f := range req.GetInclude() {
 		q.Include = append(q.Include, r.filter(fmt.Sprintf("include[%d]", i), f))

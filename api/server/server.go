@@ -35,6 +35,10 @@ type Options struct {
 	State      StateReader
 	// Announcer nil: this agent takes no announcements, and says so.
 	Announcer Announcer
+	// Gate nil: nobody is served over the network.
+	Gate Gate
+	// ReviewEvery is how often it is asked again about who reads a stream.
+	ReviewEvery time.Duration
 	// StopTimeout is how long calls may go on once Run is to end.
 	StopTimeout time.Duration
 	Log         *slog.Logger
@@ -45,6 +49,7 @@ func Defaults() Options {
 	return Options{
 		RunID:       newRunID(),
 		KernelLost:  func() uint64 { return 0 },
+		ReviewEvery: reviewEvery,
 		StopTimeout: 3 * time.Second,
 		Log:         slog.Default(),
 	}
@@ -64,16 +69,17 @@ func (o Options) Validate() error {
 	absent("Explainer", o.Explainer == nil)
 	absent("State", o.State == nil)
 	absent("Log", o.Log == nil)
-	if o.StopTimeout <= 0 {
-		errs = append(errs, fmt.Errorf("API server: a stop timeout of %s is not above 0", o.StopTimeout))
+	if o.StopTimeout <= 0 || o.ReviewEvery <= 0 {
+		errs = append(errs, fmt.Errorf("API server: a stop timeout of %s and reviews every %s are not both above 0", o.StopTimeout, o.ReviewEvery))
 	}
 	return errors.Join(errs...)
 }
 
 // Server answers the API.
 type Server struct {
-	options Options
-	health  *health.Server
+	options   Options
+	health    *health.Server
+	admission admission
 }
 
 // New checks the options and starts nothing.
@@ -84,7 +90,7 @@ func New(o Options) (*Server, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{options: o, health: health.NewServer()}
+	s := &Server{options: o, health: health.NewServer(), admission: admission{open: map[string]int{}}}
 	s.SetReady(false)
 	return s, nil
 }
@@ -99,12 +105,19 @@ func (s *Server) SetReady(ready bool) {
 	s.health.SetServingStatus("", status)
 }
 
-// Run serves on the listener and closes it. Once ctx has ended, watches are
-// ended, other calls may finish within StopTimeout, and Run returns nil. It
-// may be called once.
+// Run serves on the socket that Listen made, whose mode is the lock, and closes
+// it. Once ctx has ended, watches are ended, other calls may finish within
+// StopTimeout, and Run returns nil. It may be called once.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	stopping := make(chan struct{})
 	g := s.register(stopping)
+	stopped := context.AfterFunc(ctx, s.health.Shutdown)
+	defer stopped()
+	return s.run(ctx, l, g, stopping)
+}
+
+// run serves until ctx ends.
+func (s *Server) run(ctx context.Context, l net.Listener, g *grpc.Server, stopping chan struct{}) error {
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(l) }()
 	select {
@@ -114,7 +127,6 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	case <-ctx.Done():
 	}
 	close(stopping)
-	s.health.Shutdown()
 	hurry := time.AfterFunc(s.options.StopTimeout, g.Stop)
 	defer hurry.Stop()
 	g.GracefulStop()
@@ -133,12 +145,24 @@ func (s *Server) register(stopping <-chan struct{}) *grpc.Server {
 		// long.
 		grpc.ConnectionTimeout(s.options.StopTimeout),
 	)
+	s.services(g, stopping)
+	healthv1.RegisterHealthServer(g, s.health)
+	reflection.Register(g)
+	for name := range g.GetServiceInfo() {
+		s.health.SetServingStatus(name, healthv1.HealthCheckResponse_SERVING)
+	}
+	return g
+}
+
+// services are those of weir itself.
+func (s *Server) services(g *grpc.Server, stopping <-chan struct{}) {
 	weirv1.RegisterFlowsServer(g, &flowService{
 		store:      s.options.Flows,
 		kernelLost: s.options.KernelLost,
 		node:       s.options.Node,
 		runID:      s.options.RunID,
 		stopping:   stopping,
+		review:     s.options.ReviewEvery,
 	})
 	weirv1.RegisterPoliciesServer(g, &policyService{policies: s.options.Policies, explainer: s.options.Explainer})
 	weirv1.RegisterAgentServer(g, &agentService{
@@ -147,10 +171,4 @@ func (s *Server) register(stopping <-chan struct{}) *grpc.Server {
 		store:     s.options.Flows,
 		runID:     s.options.RunID,
 	})
-	healthv1.RegisterHealthServer(g, s.health)
-	reflection.Register(g)
-	for name := range g.GetServiceInfo() {
-		s.health.SetServingStatus(name, healthv1.HealthCheckResponse_SERVING)
-	}
-	return g
 }

@@ -87,6 +87,11 @@ type PolicyState struct {
 	Rules    []RuleState
 	Pods     []policy.ObjectKey // of this node, that it selects
 	Problems []string
+	// Generation of the object; 0: its source counts none. InForce: it is in the
+	// maps.
+	Generation int64
+	InForce    bool
+	PodStates  map[string]uint32 // pods of this node that it selects, by Endpoint.State
 }
 
 // RuleState is one rule in one line.
@@ -174,6 +179,7 @@ type Status struct {
 type Ring struct {
 	Name                            string
 	Emitted, Lost, Limited, Thinned uint64
+	Repeated                        uint64
 	Waiting, Size                   uint64
 	Sample                          uint32 // one in so many is told; 0: not known
 }

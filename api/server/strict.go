@@ -3,6 +3,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -60,11 +61,15 @@ func foreign(path string, m protoreflect.Message) (what string) {
 	return what
 }
 
-// strictStream checks what a stream receives.
+// strictStream checks what a stream receives, and knows who calls.
 type strictStream struct {
 	grpc.ServerStream
 	method string
+	ctx    context.Context
 }
+
+// Context implements grpc.ServerStream.
+func (s *strictStream) Context() context.Context { return s.ctx }
 
 // RecvMsg implements grpc.ServerStream.
 func (s *strictStream) RecvMsg(m any) error {

@@ -20,8 +20,12 @@ const (
 )
 
 // Summarize implements weirv1.FlowsServer.
-func (s *flowService) Summarize(_ context.Context, req *weirv1.SummarizeRequest) (*weirv1.SummarizeResponse, error) {
-	filter, err := s.compileFilter(req, req.GetSince(), req.GetUntil())
+func (s *flowService) Summarize(ctx context.Context, req *weirv1.SummarizeRequest) (*weirv1.SummarizeResponse, error) {
+	scope, err := scopeOf(ctx, namedNamespaces(req)...)
+	if err != nil {
+		return nil, err
+	}
+	filter, err := s.compileFilter(req, scope, req.GetSince(), req.GetUntil())
 	if err != nil {
 		return nil, err
 	}

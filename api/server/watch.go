@@ -37,11 +37,17 @@ type flowService struct {
 	node       string
 	runID      string
 	stopping   <-chan struct{}
+	review     time.Duration
 }
 
 // Watch implements weirv1.FlowsServer.
 func (s *flowService) Watch(req *weirv1.WatchRequest, stream grpc.ServerStreamingServer[weirv1.WatchResponse]) error {
-	filter, err := s.compileFilter(req, req.GetSince(), req.GetUntil())
+	named := namedNamespaces(req)
+	scope, err := scopeOf(stream.Context(), named...)
+	if err != nil {
+		return err
+	}
+	filter, err := s.compileFilter(req, scope, req.GetSince(), req.GetUntil())
 	if err != nil {
 		return err
 	}
@@ -58,6 +64,9 @@ func (s *flowService) Watch(req *weirv1.WatchRequest, stream grpc.ServerStreamin
 		left:         math.MaxInt,
 		kernelBase:   s.kernelLost(),
 		batch:        make([]*flows.Flow, 0, batchFlows),
+		scope:        scope,
+		named:        named,
+		reviewed:     time.Now(),
 	}
 	defer w.subscription.Close()
 	if n := req.GetLimit(); n > 0 {
@@ -107,6 +116,12 @@ type watcher struct {
 	kernelBase   uint64
 	batch        []*flows.Flow
 
+	// What the reader may see, the namespaces that it named, and when it was last
+	// found out.
+	scope    *scope
+	named    []string
+	reviewed time.Time
+
 	said      bool // a response has been sent
 	sequence  uint64
 	kernel    uint64
@@ -118,6 +133,9 @@ func (w *watcher) run(ctx context.Context) error {
 	poll := time.NewTicker(lossPoll)
 	defer poll.Stop()
 	for {
+		if err := w.renew(ctx); err != nil {
+			return err
+		}
 		batch, done := w.subscription.Read(w.batch[:0], min(batchFlows, w.left), w.until)
 		if err := w.tell(batch); err != nil {
 			return err
@@ -136,6 +154,23 @@ func (w *watcher) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// renew asks again what the reader may see, once its time is over: a stream may
+// be open for days, and its token ends, or its rights are taken back.
+func (w *watcher) renew(ctx context.Context) error {
+	if callerOf(ctx).local || time.Since(w.reviewed) < w.service.review {
+		return nil
+	}
+	now, err := scopeOf(ctx, w.named...)
+	if err != nil {
+		return err
+	}
+	if !now.equal(w.scope) {
+		return status.Errorf(codes.Unavailable, "what %s may see has changed; watch again", w.scope.who)
+	}
+	w.reviewed = time.Now()
+	return nil
 }
 
 // wait returns when there may be something to tell.

@@ -2849,7 +2849,17 @@ type Policy struct {
 	// Pods of this node that it selects, "namespace/name".
 	Pods []string `protobuf:"bytes,7,rep,name=pods,proto3" json:"pods,omitempty"`
 	// Why it, or a part of it, is not usable.
-	Problems      []string `protobuf:"bytes,8,rep,name=problems,proto3" json:"problems,omitempty"`
+	Problems []string `protobuf:"bytes,8,rep,name=problems,proto3" json:"problems,omitempty"`
+	// metadata.generation of the version that the agent holds: it grows with each
+	// change of the spec. 0: the source counts none (a directory of manifests).
+	ObjectGeneration int64 `protobuf:"varint,9,opt,name=object_generation,json=objectGeneration,proto3" json:"object_generation,omitempty"`
+	// That version is in the maps of this node. False: a change is on its way, or
+	// could not be applied, and the last good state is in force (see the condition
+	// "apply" of StatusResponse).
+	InForce bool `protobuf:"varint,10,opt,name=in_force,json=inForce,proto3" json:"in_force,omitempty"`
+	// How many pods of this node it selects by the state of their interface, as
+	// in Endpoint. A pod whose interface is not known yet is "notready".
+	PodsByState   map[string]uint32 `protobuf:"bytes,11,rep,name=pods_by_state,json=podsByState,proto3" json:"pods_by_state,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2936,6 +2946,27 @@ func (x *Policy) GetPods() []string {
 func (x *Policy) GetProblems() []string {
 	if x != nil {
 		return x.Problems
+	}
+	return nil
+}
+
+func (x *Policy) GetObjectGeneration() int64 {
+	if x != nil {
+		return x.ObjectGeneration
+	}
+	return 0
+}
+
+func (x *Policy) GetInForce() bool {
+	if x != nil {
+		return x.InForce
+	}
+	return false
+}
+
+func (x *Policy) GetPodsByState() map[string]uint32 {
+	if x != nil {
+		return x.PodsByState
 	}
 	return nil
 }
@@ -4086,7 +4117,7 @@ func (x *MapUse) GetCapacity() uint64 {
 }
 
 // A ring of events. Totals are since the ring was made; the events that the
-// programs had to tell are the sum of the four.
+// programs had to tell are the sum of emitted, lost, limited, thinned and repeated.
 type Ring struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "allowed" or "denied".
@@ -4104,7 +4135,10 @@ type Ring struct {
 	// Bytes that it can hold.
 	Size uint64 `protobuf:"varint,7,opt,name=size,proto3" json:"size,omitempty"`
 	// One in so many events is told at present. 1: all; 0: not known.
-	Sample        uint32 `protobuf:"varint,8,opt,name=sample,proto3" json:"sample,omitempty"`
+	Sample uint32 `protobuf:"varint,8,opt,name=sample,proto3" json:"sample,omitempty"`
+	// Denials whose tuple was told within the last second; counted in the repeats
+	// of the next one that is told.
+	Repeated      uint64 `protobuf:"varint,9,opt,name=repeated,proto3" json:"repeated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4191,6 +4225,13 @@ func (x *Ring) GetSize() uint64 {
 func (x *Ring) GetSample() uint32 {
 	if x != nil {
 		return x.Sample
+	}
+	return 0
+}
+
+func (x *Ring) GetRepeated() uint64 {
+	if x != nil {
+		return x.Repeated
 	}
 	return 0
 }
@@ -5080,7 +5121,7 @@ const file_weir_proto_rawDesc = "" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"<\n" +
 	"\x11GetPolicyResponse\x12'\n" +
-	"\x06policy\x18\x01 \x01(\v2\x0f.weir.v1.PolicyR\x06policy\"\x85\x02\n" +
+	"\x06policy\x18\x01 \x01(\v2\x0f.weir.v1.PolicyR\x06policy\"\xd3\x03\n" +
 	"\x06Policy\x12$\n" +
 	"\x03ref\x18\x01 \x01(\v2\x12.weir.v1.PolicyRefR\x03ref\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12\x1a\n" +
@@ -5089,7 +5130,14 @@ const file_weir_proto_rawDesc = "" +
 	"\x0fisolates_egress\x18\x05 \x01(\bR\x0eisolatesEgress\x12#\n" +
 	"\x05rules\x18\x06 \x03(\v2\r.weir.v1.RuleR\x05rules\x12\x12\n" +
 	"\x04pods\x18\a \x03(\tR\x04pods\x12\x1a\n" +
-	"\bproblems\x18\b \x03(\tR\bproblems\"Z\n" +
+	"\bproblems\x18\b \x03(\tR\bproblems\x12+\n" +
+	"\x11object_generation\x18\t \x01(\x03R\x10objectGeneration\x12\x19\n" +
+	"\bin_force\x18\n" +
+	" \x01(\bR\ainForce\x12D\n" +
+	"\rpods_by_state\x18\v \x03(\v2 .weir.v1.Policy.PodsByStateEntryR\vpodsByState\x1a>\n" +
+	"\x10PodsByStateEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"Z\n" +
 	"\x04Rule\x12\"\n" +
 	"\x03ref\x18\x01 \x01(\v2\x10.weir.v1.RuleRefR\x03ref\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x1a\n" +
@@ -5187,7 +5235,7 @@ const file_weir_proto_rawDesc = "" +
 	"\x06MapUse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aentries\x18\x02 \x01(\x04R\aentries\x12\x1a\n" +
-	"\bcapacity\x18\x03 \x01(\x04R\bcapacity\"\xc2\x01\n" +
+	"\bcapacity\x18\x03 \x01(\x04R\bcapacity\"\xde\x01\n" +
 	"\x04Ring\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aemitted\x18\x02 \x01(\x04R\aemitted\x12\x12\n" +
@@ -5196,7 +5244,8 @@ const file_weir_proto_rawDesc = "" +
 	"\athinned\x18\x05 \x01(\x04R\athinned\x12\x18\n" +
 	"\awaiting\x18\x06 \x01(\x04R\awaiting\x12\x12\n" +
 	"\x04size\x18\a \x01(\x04R\x04size\x12\x16\n" +
-	"\x06sample\x18\b \x01(\rR\x06sample\"\xe9\x01\n" +
+	"\x06sample\x18\b \x01(\rR\x06sample\x12\x1a\n" +
+	"\brepeated\x18\t \x01(\x04R\brepeated\"\xe9\x01\n" +
 	"\tFlowStore\x12\x14\n" +
 	"\x05flows\x18\x01 \x01(\x04R\x05flows\x12\x1a\n" +
 	"\bcapacity\x18\x02 \x01(\x04R\bcapacity\x122\n" +
@@ -5354,7 +5403,7 @@ func file_weir_proto_rawDescGZIP() []byte {
 }
 
 var file_weir_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_weir_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_weir_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_weir_proto_goTypes = []any{
 	(Verdict)(0),                  // 0: weir.v1.Verdict
 	(Direction)(0),                // 1: weir.v1.Direction
@@ -5415,9 +5464,10 @@ var file_weir_proto_goTypes = []any{
 	(*RetractRequest)(nil),        // 56: weir.v1.RetractRequest
 	(*RetractResponse)(nil),       // 57: weir.v1.RetractResponse
 	nil,                           // 58: weir.v1.Peer.LabelsEntry
-	nil,                           // 59: weir.v1.StatusResponse.EndpointsByStateEntry
-	(*timestamppb.Timestamp)(nil), // 60: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 61: google.protobuf.Duration
+	nil,                           // 59: weir.v1.Policy.PodsByStateEntry
+	nil,                           // 60: weir.v1.StatusResponse.EndpointsByStateEntry
+	(*timestamppb.Timestamp)(nil), // 61: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 62: google.protobuf.Duration
 }
 var file_weir_proto_depIdxs = []int32{
 	5,   // 0: weir.v1.Peer.identity:type_name -> weir.v1.Identity
@@ -5426,7 +5476,7 @@ var file_weir_proto_depIdxs = []int32{
 	10,  // 3: weir.v1.RuleRef.policy:type_name -> weir.v1.PolicyRef
 	1,   // 4: weir.v1.RuleRef.direction:type_name -> weir.v1.Direction
 	11,  // 5: weir.v1.NearestMiss.rule:type_name -> weir.v1.RuleRef
-	60,  // 6: weir.v1.Flow.time:type_name -> google.protobuf.Timestamp
+	61,  // 6: weir.v1.Flow.time:type_name -> google.protobuf.Timestamp
 	3,   // 7: weir.v1.Flow.kind:type_name -> weir.v1.FlowKind
 	0,   // 8: weir.v1.Flow.verdict:type_name -> weir.v1.Verdict
 	2,   // 9: weir.v1.Flow.reason:type_name -> weir.v1.Reason
@@ -5437,8 +5487,8 @@ var file_weir_proto_depIdxs = []int32{
 	10,  // 14: weir.v1.Flow.isolating:type_name -> weir.v1.PolicyRef
 	12,  // 15: weir.v1.Flow.nearest_miss:type_name -> weir.v1.NearestMiss
 	9,   // 16: weir.v1.Flow.service:type_name -> weir.v1.Peer
-	60,  // 17: weir.v1.Flow.start:type_name -> google.protobuf.Timestamp
-	61,  // 18: weir.v1.Flow.duration:type_name -> google.protobuf.Duration
+	61,  // 17: weir.v1.Flow.start:type_name -> google.protobuf.Timestamp
+	62,  // 18: weir.v1.Flow.duration:type_name -> google.protobuf.Duration
 	14,  // 19: weir.v1.Flow.sent:type_name -> weir.v1.Traffic
 	14,  // 20: weir.v1.Flow.answered:type_name -> weir.v1.Traffic
 	4,   // 21: weir.v1.Flow.end_reason:type_name -> weir.v1.EndReason
@@ -5455,28 +5505,28 @@ var file_weir_proto_depIdxs = []int32{
 	5,   // 32: weir.v1.PeerFilter.identities:type_name -> weir.v1.Identity
 	1,   // 33: weir.v1.RuleFilter.direction:type_name -> weir.v1.Direction
 	15,  // 34: weir.v1.WatchRequest.filter:type_name -> weir.v1.FlowFilter
-	60,  // 35: weir.v1.WatchRequest.since:type_name -> google.protobuf.Timestamp
+	61,  // 35: weir.v1.WatchRequest.since:type_name -> google.protobuf.Timestamp
 	15,  // 36: weir.v1.WatchRequest.include:type_name -> weir.v1.FlowFilter
 	15,  // 37: weir.v1.WatchRequest.exclude:type_name -> weir.v1.FlowFilter
-	60,  // 38: weir.v1.WatchRequest.until:type_name -> google.protobuf.Timestamp
+	61,  // 38: weir.v1.WatchRequest.until:type_name -> google.protobuf.Timestamp
 	13,  // 39: weir.v1.WatchResponse.flows:type_name -> weir.v1.Flow
 	21,  // 40: weir.v1.WatchResponse.loss:type_name -> weir.v1.Loss
 	15,  // 41: weir.v1.ListRequest.filter:type_name -> weir.v1.FlowFilter
-	60,  // 42: weir.v1.ListRequest.since:type_name -> google.protobuf.Timestamp
+	61,  // 42: weir.v1.ListRequest.since:type_name -> google.protobuf.Timestamp
 	15,  // 43: weir.v1.ListRequest.include:type_name -> weir.v1.FlowFilter
 	15,  // 44: weir.v1.ListRequest.exclude:type_name -> weir.v1.FlowFilter
-	60,  // 45: weir.v1.ListRequest.until:type_name -> google.protobuf.Timestamp
+	61,  // 45: weir.v1.ListRequest.until:type_name -> google.protobuf.Timestamp
 	13,  // 46: weir.v1.ListResponse.flows:type_name -> weir.v1.Flow
 	6,   // 47: weir.v1.SummarizeRequest.by:type_name -> weir.v1.SummaryKey
 	15,  // 48: weir.v1.SummarizeRequest.filter:type_name -> weir.v1.FlowFilter
 	15,  // 49: weir.v1.SummarizeRequest.include:type_name -> weir.v1.FlowFilter
 	15,  // 50: weir.v1.SummarizeRequest.exclude:type_name -> weir.v1.FlowFilter
-	60,  // 51: weir.v1.SummarizeRequest.since:type_name -> google.protobuf.Timestamp
-	60,  // 52: weir.v1.SummarizeRequest.until:type_name -> google.protobuf.Timestamp
+	61,  // 51: weir.v1.SummarizeRequest.since:type_name -> google.protobuf.Timestamp
+	61,  // 52: weir.v1.SummarizeRequest.until:type_name -> google.protobuf.Timestamp
 	7,   // 53: weir.v1.SummarizeRequest.order:type_name -> weir.v1.SummaryOrder
 	26,  // 54: weir.v1.SummarizeResponse.groups:type_name -> weir.v1.SummaryGroup
 	27,  // 55: weir.v1.SummarizeResponse.total:type_name -> weir.v1.SummaryCounts
-	60,  // 56: weir.v1.SummarizeResponse.oldest:type_name -> google.protobuf.Timestamp
+	61,  // 56: weir.v1.SummarizeResponse.oldest:type_name -> google.protobuf.Timestamp
 	9,   // 57: weir.v1.SummaryGroup.source:type_name -> weir.v1.Peer
 	9,   // 58: weir.v1.SummaryGroup.destination:type_name -> weir.v1.Peer
 	0,   // 59: weir.v1.SummaryGroup.verdict:type_name -> weir.v1.Verdict
@@ -5488,74 +5538,75 @@ var file_weir_proto_depIdxs = []int32{
 	12,  // 65: weir.v1.SummaryGroup.nearest_miss:type_name -> weir.v1.NearestMiss
 	14,  // 66: weir.v1.SummaryCounts.sent:type_name -> weir.v1.Traffic
 	14,  // 67: weir.v1.SummaryCounts.answered:type_name -> weir.v1.Traffic
-	60,  // 68: weir.v1.SummaryCounts.first:type_name -> google.protobuf.Timestamp
-	60,  // 69: weir.v1.SummaryCounts.last:type_name -> google.protobuf.Timestamp
+	61,  // 68: weir.v1.SummaryCounts.first:type_name -> google.protobuf.Timestamp
+	61,  // 69: weir.v1.SummaryCounts.last:type_name -> google.protobuf.Timestamp
 	32,  // 70: weir.v1.ListPoliciesResponse.policies:type_name -> weir.v1.Policy
 	32,  // 71: weir.v1.GetPolicyResponse.policy:type_name -> weir.v1.Policy
 	10,  // 72: weir.v1.Policy.ref:type_name -> weir.v1.PolicyRef
 	33,  // 73: weir.v1.Policy.rules:type_name -> weir.v1.Rule
-	11,  // 74: weir.v1.Rule.ref:type_name -> weir.v1.RuleRef
-	36,  // 75: weir.v1.StatsResponse.policies:type_name -> weir.v1.PolicyStats
-	60,  // 76: weir.v1.StatsResponse.since:type_name -> google.protobuf.Timestamp
-	10,  // 77: weir.v1.PolicyStats.ref:type_name -> weir.v1.PolicyRef
-	37,  // 78: weir.v1.PolicyStats.rules:type_name -> weir.v1.RuleStats
-	11,  // 79: weir.v1.RuleStats.ref:type_name -> weir.v1.RuleRef
-	0,   // 80: weir.v1.ExplainResponse.verdict:type_name -> weir.v1.Verdict
-	40,  // 81: weir.v1.ExplainResponse.ends:type_name -> weir.v1.ExplainEnd
-	9,   // 82: weir.v1.ExplainResponse.source:type_name -> weir.v1.Peer
-	9,   // 83: weir.v1.ExplainResponse.destination:type_name -> weir.v1.Peer
-	1,   // 84: weir.v1.ExplainEnd.direction:type_name -> weir.v1.Direction
-	0,   // 85: weir.v1.ExplainEnd.verdict:type_name -> weir.v1.Verdict
-	2,   // 86: weir.v1.ExplainEnd.reason:type_name -> weir.v1.Reason
-	11,  // 87: weir.v1.ExplainEnd.rule:type_name -> weir.v1.RuleRef
-	41,  // 88: weir.v1.ExplainEnd.outcomes:type_name -> weir.v1.RuleOutcome
-	10,  // 89: weir.v1.ExplainEnd.isolating:type_name -> weir.v1.PolicyRef
-	0,   // 90: weir.v1.ExplainEnd.map_verdict:type_name -> weir.v1.Verdict
-	11,  // 91: weir.v1.ExplainEnd.map_rule:type_name -> weir.v1.RuleRef
-	9,   // 92: weir.v1.ExplainEnd.backend:type_name -> weir.v1.Peer
-	11,  // 93: weir.v1.RuleOutcome.rule:type_name -> weir.v1.RuleRef
-	60,  // 94: weir.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
-	44,  // 95: weir.v1.StatusResponse.conditions:type_name -> weir.v1.Condition
-	45,  // 96: weir.v1.StatusResponse.features:type_name -> weir.v1.Feature
-	59,  // 97: weir.v1.StatusResponse.endpoints_by_state:type_name -> weir.v1.StatusResponse.EndpointsByStateEntry
-	46,  // 98: weir.v1.StatusResponse.maps:type_name -> weir.v1.MapUse
-	61,  // 99: weir.v1.StatusResponse.last_apply:type_name -> google.protobuf.Duration
-	50,  // 100: weir.v1.StatusResponse.neighbours:type_name -> weir.v1.Neighbour
-	47,  // 101: weir.v1.StatusResponse.rings:type_name -> weir.v1.Ring
-	48,  // 102: weir.v1.StatusResponse.store:type_name -> weir.v1.FlowStore
-	49,  // 103: weir.v1.StatusResponse.programs:type_name -> weir.v1.Program
-	60,  // 104: weir.v1.FlowStore.oldest:type_name -> google.protobuf.Timestamp
-	61,  // 105: weir.v1.Program.run_time:type_name -> google.protobuf.Duration
-	53,  // 106: weir.v1.EndpointsResponse.endpoints:type_name -> weir.v1.Endpoint
-	10,  // 107: weir.v1.Endpoint.ingress_policies:type_name -> weir.v1.PolicyRef
-	10,  // 108: weir.v1.Endpoint.egress_policies:type_name -> weir.v1.PolicyRef
-	19,  // 109: weir.v1.Flows.Watch:input_type -> weir.v1.WatchRequest
-	22,  // 110: weir.v1.Flows.List:input_type -> weir.v1.ListRequest
-	24,  // 111: weir.v1.Flows.Summarize:input_type -> weir.v1.SummarizeRequest
-	28,  // 112: weir.v1.Policies.List:input_type -> weir.v1.ListPoliciesRequest
-	30,  // 113: weir.v1.Policies.Get:input_type -> weir.v1.GetPolicyRequest
-	38,  // 114: weir.v1.Policies.Explain:input_type -> weir.v1.ExplainRequest
-	34,  // 115: weir.v1.Policies.Stats:input_type -> weir.v1.StatsRequest
-	42,  // 116: weir.v1.Agent.Status:input_type -> weir.v1.StatusRequest
-	51,  // 117: weir.v1.Agent.Endpoints:input_type -> weir.v1.EndpointsRequest
-	54,  // 118: weir.v1.Agent.Announce:input_type -> weir.v1.AnnounceRequest
-	56,  // 119: weir.v1.Agent.Retract:input_type -> weir.v1.RetractRequest
-	20,  // 120: weir.v1.Flows.Watch:output_type -> weir.v1.WatchResponse
-	23,  // 121: weir.v1.Flows.List:output_type -> weir.v1.ListResponse
-	25,  // 122: weir.v1.Flows.Summarize:output_type -> weir.v1.SummarizeResponse
-	29,  // 123: weir.v1.Policies.List:output_type -> weir.v1.ListPoliciesResponse
-	31,  // 124: weir.v1.Policies.Get:output_type -> weir.v1.GetPolicyResponse
-	39,  // 125: weir.v1.Policies.Explain:output_type -> weir.v1.ExplainResponse
-	35,  // 126: weir.v1.Policies.Stats:output_type -> weir.v1.StatsResponse
-	43,  // 127: weir.v1.Agent.Status:output_type -> weir.v1.StatusResponse
-	52,  // 128: weir.v1.Agent.Endpoints:output_type -> weir.v1.EndpointsResponse
-	55,  // 129: weir.v1.Agent.Announce:output_type -> weir.v1.AnnounceResponse
-	57,  // 130: weir.v1.Agent.Retract:output_type -> weir.v1.RetractResponse
-	120, // [120:131] is the sub-list for method output_type
-	109, // [109:120] is the sub-list for method input_type
-	109, // [109:109] is the sub-list for extension type_name
-	109, // [109:109] is the sub-list for extension extendee
-	0,   // [0:109] is the sub-list for field type_name
+	59,  // 74: weir.v1.Policy.pods_by_state:type_name -> weir.v1.Policy.PodsByStateEntry
+	11,  // 75: weir.v1.Rule.ref:type_name -> weir.v1.RuleRef
+	36,  // 76: weir.v1.StatsResponse.policies:type_name -> weir.v1.PolicyStats
+	61,  // 77: weir.v1.StatsResponse.since:type_name -> google.protobuf.Timestamp
+	10,  // 78: weir.v1.PolicyStats.ref:type_name -> weir.v1.PolicyRef
+	37,  // 79: weir.v1.PolicyStats.rules:type_name -> weir.v1.RuleStats
+	11,  // 80: weir.v1.RuleStats.ref:type_name -> weir.v1.RuleRef
+	0,   // 81: weir.v1.ExplainResponse.verdict:type_name -> weir.v1.Verdict
+	40,  // 82: weir.v1.ExplainResponse.ends:type_name -> weir.v1.ExplainEnd
+	9,   // 83: weir.v1.ExplainResponse.source:type_name -> weir.v1.Peer
+	9,   // 84: weir.v1.ExplainResponse.destination:type_name -> weir.v1.Peer
+	1,   // 85: weir.v1.ExplainEnd.direction:type_name -> weir.v1.Direction
+	0,   // 86: weir.v1.ExplainEnd.verdict:type_name -> weir.v1.Verdict
+	2,   // 87: weir.v1.ExplainEnd.reason:type_name -> weir.v1.Reason
+	11,  // 88: weir.v1.ExplainEnd.rule:type_name -> weir.v1.RuleRef
+	41,  // 89: weir.v1.ExplainEnd.outcomes:type_name -> weir.v1.RuleOutcome
+	10,  // 90: weir.v1.ExplainEnd.isolating:type_name -> weir.v1.PolicyRef
+	0,   // 91: weir.v1.ExplainEnd.map_verdict:type_name -> weir.v1.Verdict
+	11,  // 92: weir.v1.ExplainEnd.map_rule:type_name -> weir.v1.RuleRef
+	9,   // 93: weir.v1.ExplainEnd.backend:type_name -> weir.v1.Peer
+	11,  // 94: weir.v1.RuleOutcome.rule:type_name -> weir.v1.RuleRef
+	61,  // 95: weir.v1.StatusResponse.started:type_name -> google.protobuf.Timestamp
+	44,  // 96: weir.v1.StatusResponse.conditions:type_name -> weir.v1.Condition
+	45,  // 97: weir.v1.StatusResponse.features:type_name -> weir.v1.Feature
+	60,  // 98: weir.v1.StatusResponse.endpoints_by_state:type_name -> weir.v1.StatusResponse.EndpointsByStateEntry
+	46,  // 99: weir.v1.StatusResponse.maps:type_name -> weir.v1.MapUse
+	62,  // 100: weir.v1.StatusResponse.last_apply:type_name -> google.protobuf.Duration
+	50,  // 101: weir.v1.StatusResponse.neighbours:type_name -> weir.v1.Neighbour
+	47,  // 102: weir.v1.StatusResponse.rings:type_name -> weir.v1.Ring
+	48,  // 103: weir.v1.StatusResponse.store:type_name -> weir.v1.FlowStore
+	49,  // 104: weir.v1.StatusResponse.programs:type_name -> weir.v1.Program
+	61,  // 105: weir.v1.FlowStore.oldest:type_name -> google.protobuf.Timestamp
+	62,  // 106: weir.v1.Program.run_time:type_name -> google.protobuf.Duration
+	53,  // 107: weir.v1.EndpointsResponse.endpoints:type_name -> weir.v1.Endpoint
+	10,  // 108: weir.v1.Endpoint.ingress_policies:type_name -> weir.v1.PolicyRef
+	10,  // 109: weir.v1.Endpoint.egress_policies:type_name -> weir.v1.PolicyRef
+	19,  // 110: weir.v1.Flows.Watch:input_type -> weir.v1.WatchRequest
+	22,  // 111: weir.v1.Flows.List:input_type -> weir.v1.ListRequest
+	24,  // 112: weir.v1.Flows.Summarize:input_type -> weir.v1.SummarizeRequest
+	28,  // 113: weir.v1.Policies.List:input_type -> weir.v1.ListPoliciesRequest
+	30,  // 114: weir.v1.Policies.Get:input_type -> weir.v1.GetPolicyRequest
+	38,  // 115: weir.v1.Policies.Explain:input_type -> weir.v1.ExplainRequest
+	34,  // 116: weir.v1.Policies.Stats:input_type -> weir.v1.StatsRequest
+	42,  // 117: weir.v1.Agent.Status:input_type -> weir.v1.StatusRequest
+	51,  // 118: weir.v1.Agent.Endpoints:input_type -> weir.v1.EndpointsRequest
+	54,  // 119: weir.v1.Agent.Announce:input_type -> weir.v1.AnnounceRequest
+	56,  // 120: weir.v1.Agent.Retract:input_type -> weir.v1.RetractRequest
+	20,  // 121: weir.v1.Flows.Watch:output_type -> weir.v1.WatchResponse
+	23,  // 122: weir.v1.Flows.List:output_type -> weir.v1.ListResponse
+	25,  // 123: weir.v1.Flows.Summarize:output_type -> weir.v1.SummarizeResponse
+	29,  // 124: weir.v1.Policies.List:output_type -> weir.v1.ListPoliciesResponse
+	31,  // 125: weir.v1.Policies.Get:output_type -> weir.v1.GetPolicyResponse
+	39,  // 126: weir.v1.Policies.Explain:output_type -> weir.v1.ExplainResponse
+	35,  // 127: weir.v1.Policies.Stats:output_type -> weir.v1.StatsResponse
+	43,  // 128: weir.v1.Agent.Status:output_type -> weir.v1.StatusResponse
+	52,  // 129: weir.v1.Agent.Endpoints:output_type -> weir.v1.EndpointsResponse
+	55,  // 130: weir.v1.Agent.Announce:output_type -> weir.v1.AnnounceResponse
+	57,  // 131: weir.v1.Agent.Retract:output_type -> weir.v1.RetractResponse
+	121, // [121:132] is the sub-list for method output_type
+	110, // [110:121] is the sub-list for method input_type
+	110, // [110:110] is the sub-list for extension type_name
+	110, // [110:110] is the sub-list for extension extendee
+	0,   // [0:110] is the sub-list for field type_name
 }
 
 func init() { file_weir_proto_init() }
@@ -5571,7 +5622,7 @@ func file_weir_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weir_proto_rawDesc), len(file_weir_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   52,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

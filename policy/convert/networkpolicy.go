@@ -20,7 +20,7 @@ func NetworkPolicy(np *networkingv1.NetworkPolicy) (*policy.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &policy.Policy{ObjectKey: k, UID: string(np.UID)}
+	p := &policy.Policy{ObjectKey: k, UID: string(np.UID), Generation: np.Generation}
 	if p.Subjects, err = selector(&np.Spec.PodSelector); err != nil {
 		return nil, fmt.Errorf("spec.podSelector: %w", err)
 	}

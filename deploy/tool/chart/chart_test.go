@@ -63,6 +63,7 @@ func TestSchema(t *testing.T) {
 		{"timeout", tree{"cni": tree{"timeout": "10"}}},
 		{"metricsAddress", tree{"metricsAddress": "9965"}},
 		{"extraArgs", tree{"extraArgs": []any{"rule-metrics"}}},
+		{"port", tree{"viewers": tree{"port": 0}}},
 		{"viewers.namespaces", tree{"viewers": tree{"enabled": true, "namespaces": []any{Namespace}}}},
 	} {
 		_, err := Render(dir, row.values)
@@ -130,6 +131,15 @@ func TestAgent(t *testing.T) {
 	if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() {
 		t.Errorf("requests: %v", c.Resources.Requests)
 	}
+	listens := func(args []string) bool {
+		return slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--viewer-address") })
+	}
+	if listens(c.Args) {
+		t.Errorf("without viewers the agent listens for them: %q", c.Args)
+	}
+	if args := podSpec(t, tree{"viewers": tree{"enabled": true, "port": 9000}}, "weir-agent").Containers[0].Args; !slices.Contains(args, "--viewer-address=127.0.0.1:9000") {
+		t.Errorf("with viewers: %q", args)
+	}
 	if text := configText(t, nil); !strings.Contains(text, "mode: audit\n") {
 		t.Errorf("a first installation must audit: %s", text)
 	}
@@ -180,6 +190,9 @@ func TestRights(t *testing.T) {
 	}
 	if got := rights(t, tree{"cni": tree{"preset": "none"}}, "weir-agent"); strings.Contains(got, "daemonsets") {
 		t.Errorf("without the plugin: %s", got)
+	}
+	if got := rights(t, nil, "weir-agent"); strings.Contains(got, "reviews") {
+		t.Errorf("without viewers: %s", got)
 	}
 	viewers := tree{"viewers": tree{"enabled": true, "namespaces": []any{"shop"}}}
 	if got := rights(t, viewers, "weir-agent"); !strings.Contains(got, "tokenreviews create") || !strings.Contains(got, "subjectaccessreviews create") {
