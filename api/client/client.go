@@ -30,7 +30,8 @@ type Options struct {
 	// place of Socket. Nil: Socket is used.
 	Connect func(context.Context) (net.Conn, error)
 	Name    string
-	// Token gives the bearer token of each call; nil: none is sent. Refused is
+	// Token gives the bearer token of each call; nil: none is sent. It wraps
+	// ErrNoToken where there will be none the next time either. Refused is
 	// called when the agent does not take one; nil: nobody wants to know.
 	Token   func(context.Context) (string, error)
 	Refused func()
@@ -138,7 +139,11 @@ type tokens struct {
 func (t tokens) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
 	token, err := t.get(ctx)
 	if err != nil {
-		return nil, status.Error(codes.Unauthenticated, err.Error())
+		code := codes.Unavailable
+		if errors.Is(err, ErrNoToken) {
+			code = codes.Unauthenticated
+		}
+		return nil, status.Error(code, err.Error())
 	}
 	return map[string]string{"authorization": "Bearer " + token}, nil
 }

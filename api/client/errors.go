@@ -23,6 +23,9 @@ var ErrNotRunning = errors.New("weir-agent is not running")
 // the time was over.
 var ErrBusy = errors.New("weir-agent takes no connection in time")
 
+// ErrNoToken is wrapped by Options.Token where the caller is given none.
+var ErrNoToken = errors.New("no token")
+
 // dialError says why a socket did not lead to an agent, and what to do.
 func dialError(socket string, err error) error {
 	const hint = "start it, or name another socket with --socket"

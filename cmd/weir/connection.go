@@ -6,23 +6,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 
 	"github.com/weirnet/weir/api/client"
 )
 
-// dial connects to the agent. Its errors, and those of the calls that follow,
-// say what to do.
+// dial connects to the one agent that a command asks. Its errors, and those of
+// the calls that follow, say what to do.
 func (s *session) dial(ctx context.Context) (*client.Client, error) {
-	options := client.Defaults()
-	options.Socket = s.socket
-	options.ConnectTimeout = s.requestTimeout
-	return client.Dial(ctx, options)
+	all, err := s.who(ctx, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	if len(all.list) > 1 {
+		return nil, fmt.Errorf("this command asks one agent, and the cluster has %d; name one with --node, e.g. --node %s", len(all.list), all.list[0].node)
+	}
+	return client.Dial(ctx, all.list[0].options)
 }
 
-// call runs one request within the timeout. A hint says what to do if the
-// agent does not find what was asked for.
+// call runs one request of one agent within the timeout. A hint says what to do
+// if the agent does not find what was asked for.
 func (s *session) call(ctx context.Context, hint string, request func(context.Context, *client.Client) error) error {
 	ctx, cancel := context.WithTimeout(ctx, s.requestTimeout)
 	defer cancel()
@@ -52,6 +57,9 @@ func advise(err error, hint string) error {
 	case codes.InvalidArgument:
 		return fmt.Errorf("weir-agent does not take the request: %w; --help tells what each flag takes", err)
 	case codes.PermissionDenied, codes.Unauthenticated:
+		if strings.HasPrefix(told.Place, "on ") {
+			return fmt.Errorf("weir-agent %s refuses access: %w", told.Place, err)
+		}
 		return fmt.Errorf("weir-agent refuses access: %w; run this as root", err)
 	case codes.FailedPrecondition:
 		return fmt.Errorf("weir-agent cannot answer yet: %w; the command status tells why", err)

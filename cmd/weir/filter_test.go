@@ -211,7 +211,7 @@ func TestUsageErrors(t *testing.T) {
 		{"status x", []string{"takes no argument"}},
 		{"endpoints x", []string{"takes no argument"}},
 		{"obsreve", []string{`no command "obsreve"`, "did you mean observe?"}},
-		{"policy", []string{"list or show"}},
+		{"policy", []string{"list, show or status"}},
 		{"policy shw", []string{"did you mean show?", "see: weir policy --help"}},
 		{"policy show", []string{"one policy, NAMESPACE/NAME"}},
 		{"policy show allow-app", []string{"-n"}},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/weirnet/weir/api/client"
 	pb "github.com/weirnet/weir/api/v1"
+	"github.com/weirnet/weir/cmd/weir/merge"
 	"github.com/weirnet/weir/cmd/weir/output"
 	"github.com/weirnet/weir/cmd/weir/recording"
 )
@@ -20,14 +21,14 @@ type observation struct {
 	*session
 	request *pb.WatchRequest
 	// updates is where flows come from, until ctx ends.
-	updates func(ctx context.Context) iter.Seq2[client.Update, error]
+	updates func(ctx context.Context) iter.Seq2[merge.Update, error]
 	// write is where they go to.
 	write func(*pb.WatchResponse) error
 	// hint says what to do when there was no flow.
 	hint string
 	expectation
 	progress
-	told loss
+	told map[string]loss // by node
 }
 
 type loss struct{ kernel, reader uint64 }
@@ -40,7 +41,7 @@ var (
 )
 
 func newObservation(s *session, r *pb.WatchRequest, selected selection, e expectation) *observation {
-	o := &observation{session: s, request: r, expectation: e}
+	o := &observation{session: s, request: r, expectation: e, told: map[string]loss{}}
 	o.wanted = selected.count
 	o.updates = o.watch
 	if !selected.follow {
@@ -92,61 +93,112 @@ func (o *observation) enough() bool {
 	return limit > 0 && o.shown >= limit || o.failOnMatch && o.shown > 0
 }
 
-// watch reads from the agent. It answers at once, if with nothing. Later
+// watch reads from all agents that are asked.
+func (o *observation) watch(ctx context.Context) iter.Seq2[merge.Update, error] {
+	return func(yield func(merge.Update, error) bool) {
+		all, err := o.who(ctx, nodesOf(o.request.GetFilter()), viewedBy(o.request.GetFilter()))
+		if err != nil {
+			yield(merge.Update{}, err)
+			return
+		}
+		if o.tellMissing(all.missing); len(all.missing) > 0 {
+			o.partial = true
+		}
+		var sources []merge.Source
+		for _, a := range all.list {
+			sources = append(sources, merge.Source{Node: a.node, Updates: func(ctx context.Context) iter.Seq2[client.Update, error] {
+				return o.watchOne(ctx, a.options)
+			}})
+		}
+		options := merge.Options{}
+		if len(sources) > 1 {
+			if o.request.GetFollow() {
+				options.Window = mergeWindow
+			} else {
+				options.Last = int(o.request.GetLast())
+			}
+		}
+		failed := 0
+		for update, err := range merge.Streams(ctx, sources, options) {
+			if update.Missing != nil {
+				// The last one that fails is the command's own failure, if
+				// there was nothing else.
+				if failed++; failed == len(sources) {
+					err = update.Missing
+				}
+			}
+			if !yield(update, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// watchOne reads from one agent. It answers at once, if with nothing. Later
 // silence is an error only where kept flows are due; when following, it is a
 // quiet network.
-func (o *observation) watch(ctx context.Context) iter.Seq2[client.Update, error] {
+func (o *observation) watchOne(ctx context.Context, options client.Options) iter.Seq2[client.Update, error] {
 	return func(yield func(client.Update, error) bool) {
 		watched, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		patience := time.AfterFunc(o.requestTimeout, func() { cancel(errSilent) })
 		defer patience.Stop()
-		explain := func(err error) error {
-			if errors.Is(context.Cause(watched), errSilent) {
-				return fmt.Errorf("weir-agent at %s did not answer within %s; give it longer with --request-timeout, or see its log", o.socket, o.requestTimeout)
+		agent, err := client.Dial(watched, options)
+		if err == nil {
+			defer agent.Close()
+			for update, failed := range agent.WatchReconnect(watched, o.request) {
+				if err = failed; err != nil {
+					break
+				}
+				patience.Stop() // while the reader takes it, e.g. a pager
+				if !yield(update, nil) {
+					return
+				}
+				if !o.request.GetFollow() {
+					patience.Reset(o.requestTimeout)
+				}
 			}
-			return advise(err, "")
 		}
-		agent, err := o.dial(watched)
-		if err != nil {
-			yield(client.Update{}, explain(err))
-			return
-		}
-		defer agent.Close()
-		for update, err := range agent.WatchReconnect(watched, o.request) {
-			if err != nil {
-				yield(client.Update{}, explain(err))
-				return
+		switch {
+		case err == nil:
+		case errors.Is(context.Cause(watched), errSilent):
+			where := "at " + options.Socket
+			if options.Connect != nil {
+				where = "on " + options.Name
 			}
-			if o.request.GetFollow() {
-				patience.Stop()
-			} else {
-				patience.Reset(o.requestTimeout)
-			}
-			if !yield(update, nil) {
-				return
-			}
+			yield(client.Update{}, fmt.Errorf("weir-agent %s did not answer within %s; give it longer with --request-timeout, or see its log", where, o.requestTimeout))
+		default:
+			yield(client.Update{}, advise(err, ""))
 		}
 	}
 }
 
-func (o *observation) show(u client.Update) error {
+func (o *observation) show(u merge.Update) error {
+	of := ""
+	if u.Node != "" {
+		of = " of node " + output.Escape(u.Node)
+	}
 	switch {
+	case u.Missing != nil:
+		o.partial = true
+		o.complain("node %s is missing: %s", output.Escape(u.Node), output.Escape(u.Missing.Error()))
 	case u.Lost != nil:
-		o.complain("lost the agent: %s; looking for it until interrupted", output.Escape(u.Lost.Err.Error()))
+		o.complain("lost the agent%s: %s; looking for it until interrupted", of, output.Escape(u.Lost.Err.Error()))
 	case u.Restored != nil && u.Restored.NewRun:
 		o.partial = true
-		o.complain("the agent is back after %s, restarted; nobody saw what happened while it was away", away(u.Restored.After))
+		o.complain("the agent%s is back after %s, restarted; nobody saw what happened while it was away", of, away(u.Restored.After))
 	case u.Restored != nil:
-		o.complain("connected to the agent again after %s", away(u.Restored.After))
+		o.complain("connected to the agent%s again after %s", of, away(u.Restored.After))
 	case u.Response != nil:
-		return o.showResponse(u.Response)
+		return o.showResponse(u.Node, u.Response)
 	}
 	return nil
 }
 
-func (o *observation) showResponse(r *pb.WatchResponse) error {
-	o.losses(r.GetLoss())
+func (o *observation) showResponse(node string, r *pb.WatchResponse) error {
+	if o.losses(node, r.GetLoss()); r.GetLoss() != nil {
+		r.Loss = o.lossOfAll()
+	}
 	if limit := o.request.GetLimit(); limit > 0 && uint32(len(r.GetFlows())) > limit-o.shown {
 		r.Flows = r.Flows[:limit-o.shown]
 	}
@@ -154,20 +206,35 @@ func (o *observation) showResponse(r *pb.WatchResponse) error {
 	return o.write(r)
 }
 
-// losses tells what was lost since it was last told.
-func (o *observation) losses(l *pb.Loss) {
+// losses tells what a node has lost since it was last told.
+func (o *observation) losses(node string, l *pb.Loss) {
 	if l == nil {
 		return
 	}
-	if n := l.GetKernel() - o.told.kernel; l.GetKernel() > o.told.kernel {
-		o.partial = true
-		o.complain("%s lost in the kernel", counted(n, "event"))
+	of := ""
+	if node != "" {
+		of = " of node " + output.Escape(node)
 	}
-	if n := l.GetReader() - o.told.reader; l.GetReader() > o.told.reader {
+	told := o.told[node]
+	if n := l.GetKernel() - told.kernel; l.GetKernel() > told.kernel {
 		o.partial = true
-		o.complain("%s missed by this reader", counted(n, "flow"))
+		o.complain("%s lost in the kernel%s", counted(n, "event"), of)
 	}
-	o.told = loss{kernel: l.GetKernel(), reader: l.GetReader()}
+	if n := l.GetReader() - told.reader; l.GetReader() > told.reader {
+		o.partial = true
+		o.complain("%s missed by this reader%s", counted(n, "flow"), of)
+	}
+	o.told[node] = loss{kernel: l.GetKernel(), reader: l.GetReader()}
+}
+
+// lossOfAll is what a recording holds: one loss of one reader.
+func (o *observation) lossOfAll() *pb.Loss {
+	all := &pb.Loss{}
+	for _, l := range o.told {
+		all.Kernel += l.kernel
+		all.Reader += l.reader
+	}
+	return all
 }
 
 func counted(n uint64, what string) string {

@@ -27,7 +27,8 @@ const exitCodes = `Exit codes:
   3    nothing to show, with --exit-nonzero-if-empty
   4    a flow was shown, with --fail-on-match
   5    done, but a part is missing: flows were lost on the way, overwritten while
-       they were read, or a file is cut off; what is missing is told
+       they were read, a file is cut off, or a node does not answer; what is
+       missing is told
   124  --timeout was over
   130  interrupted`
 

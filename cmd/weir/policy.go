@@ -18,16 +18,16 @@ import (
 func newPolicy(s *session, name string) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "policy",
-		Short: "Lists and shows the policies that the agent holds",
+		Short: "Lists and shows the policies that agents hold, and where they are in force",
 		Args:  noSuchCommand,
 
 		SuggestionsMinimumDistance: 2,
 
 		RunE: func(c *cobra.Command, _ []string) error {
-			return wrong(c, errors.New("policy needs to know what to do: list or show"))
+			return wrong(c, errors.New("policy needs to know what to do: list, show or status"))
 		},
 	}
-	c.AddCommand(newPolicyList(s, name), newPolicyShow(s, name))
+	c.AddCommand(newPolicyList(s, name), newPolicyShow(s, name), newPolicyStatus(s, name))
 	return c
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/weirnet/weir/api/client"
 	pb "github.com/weirnet/weir/api/v1"
+	"github.com/weirnet/weir/cmd/weir/merge"
 	"github.com/weirnet/weir/cmd/weir/recording"
 )
 
@@ -107,14 +108,14 @@ type keptOpen struct{ io.Writer }
 func (keptOpen) Close() error { return nil }
 
 // replay plays a recording in place of the agent.
-func (s *session) replay(path string, request *pb.WatchRequest) func(context.Context) iter.Seq2[client.Update, error] {
-	return func(ctx context.Context) iter.Seq2[client.Update, error] {
-		return func(yield func(client.Update, error) bool) {
+func (s *session) replay(path string, request *pb.WatchRequest) func(context.Context) iter.Seq2[merge.Update, error] {
+	return func(ctx context.Context) iter.Seq2[merge.Update, error] {
+		return func(yield func(merge.Update, error) bool) {
 			from := s.in
 			if path != "-" {
 				file, err := os.Open(path)
 				if err != nil {
-					yield(client.Update{}, fmt.Errorf("read the recording: %w", err))
+					yield(merge.Update{}, fmt.Errorf("read the recording: %w", err))
 					return
 				}
 				defer file.Close()
@@ -125,10 +126,10 @@ func (s *session) replay(path string, request *pb.WatchRequest) func(context.Con
 					err = ctx.Err()
 				}
 				if err != nil {
-					yield(client.Update{}, fmt.Errorf("%s: %w", path, err))
+					yield(merge.Update{}, fmt.Errorf("%s: %w", path, err))
 					return
 				}
-				if !yield(client.Update{Response: r}, nil) {
+				if !yield(merge.Update{Update: client.Update{Response: r}}, nil) {
 					return
 				}
 			}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/weirnet/weir/cmd/weir/kube"
 	"github.com/weirnet/weir/cmd/weir/output"
 )
 
@@ -32,12 +33,15 @@ type process struct {
 	terminal bool // out is one
 	// size of the terminal in characters; 0, 0: not known.
 	size func() (columns, lines int)
+	// findAgents nil: the cluster's own API server is asked.
+	findAgents func(ctx context.Context, o kube.Options, nodes, viewers []string) ([]kube.Agent, []kube.Missing, error)
 }
 
 // session is a process with the flags that all commands have.
 type session struct {
 	process
-	socket         string
+	place
+	found          *agents // of the cluster; nil: not looked for yet
 	requestTimeout time.Duration
 }
 
@@ -109,10 +113,20 @@ func newRoot(s *session) *cobra.Command {
 	name := programName(s.name)
 	root := &cobra.Command{
 		Use:   "weir",
-		Short: "Shows what the weir agent of this node sees and enforces",
-		Long: `Shows what the weir agent of this node sees and enforces.
+		Short: "Shows what the weir agents of a node or a cluster see and enforce",
+		Long: `Shows what weir agents see and enforce.
 
-The agent is reached on its Unix socket, which only root may open.
+The agent of this node is reached on its Unix socket, which only root may open.
+All agents of a cluster are reached through the API server's port forwarding,
+with --kubeconfig or --context, as kubectl plugin, and, where no agent has a
+socket here, with the kubeconfig of KUBECONFIG or ~/.kube/config. Then flows are
+shown in order of time, and what is known of each node is told by node; a node
+that does not answer is named on standard error, and the exit code is 5.
+
+In a cluster you act as the ServiceAccount weir-viewer of the one namespace that
+-n names, if you may create its token, and else of weir's own namespace, which
+sees all. You need: list pods and create pods/portforward in weir's namespace,
+and create serviceaccounts/token for weir-viewer.
 
 ` + exitCodes,
 		Example: examples(name,
@@ -134,12 +148,9 @@ The agent is reached on its Unix socket, which only root may open.
 	root.SetErr(s.err)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return wrong(c, err) })
 
-	socket := defaultSocket
-	if named := s.getenv("WEIR_SOCKET"); named != "" {
-		socket = named
-	}
 	flags := root.PersistentFlags()
-	flags.StringVar(&s.socket, "socket", socket, "Unix socket of the agent; also by WEIR_SOCKET")
+	s.place.register(flags, s.getenv)
+	complete(root, "node", completeNodes(s))
 	flags.DurationVar(&s.requestTimeout, "request-timeout", defaultRequestTimeout, "how long to wait for an answer of the agent")
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return s.check(c) }
 
@@ -161,6 +172,10 @@ func (s *session) check(c *cobra.Command) error {
 	var problems []error
 	if s.requestTimeout <= 0 {
 		problems = append(problems, fmt.Errorf("--request-timeout %s is not above 0", s.requestTimeout))
+	}
+	s.socketGiven = s.socketGiven || c.Flags().Changed("socket")
+	if s.socketGiven && c.Flags().Changed("socket") && (s.options.Kubeconfig != "" || s.options.Context != "") {
+		problems = append(problems, errors.New("--socket is an agent of this node, --kubeconfig and --context are a cluster; leave one out"))
 	}
 	if s.socket == "" {
 		problems = append(problems, errors.New("--socket is empty; the default is "+defaultSocket))

@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/weirnet/weir/api/client"
 	pb "github.com/weirnet/weir/api/v1"
+	"github.com/weirnet/weir/cmd/weir/merge"
 	"github.com/weirnet/weir/cmd/weir/output"
 )
 
@@ -52,19 +54,36 @@ func (f *summaryFlags) request(now time.Time, by []pb.SummaryKey, order pb.Summa
 	}, errors.Join(err, err2, err3)
 }
 
-func (s *session) summarize(ctx context.Context, r *pb.SummarizeRequest) (*pb.SummarizeResponse, error) {
-	var answer *pb.SummarizeResponse
-	err := s.call(ctx, "", func(ctx context.Context, agent *client.Client) (err error) {
-		answer, err = agent.Flows.Summarize(ctx, r)
-		return err
+// summarize asks all agents; partial: not all of them answered.
+func (s *session) summarize(ctx context.Context, r *pb.SummarizeRequest) (sum *pb.SummarizeResponse, partial bool, err error) {
+	ask := r
+	if s.inCluster() {
+		ask = proto.CloneOf(r)
+		ask.Top = merge.Most
+	}
+	answers, partial, err := askNodes(ctx, s, nodesOf(r.GetFilter()), viewedBy(r.GetFilter()), "", func(ctx context.Context, agent *client.Client) (*pb.SummarizeResponse, error) {
+		return agent.Flows.Summarize(ctx, ask)
 	})
-	return answer, err
+	if err != nil {
+		return nil, false, err
+	}
+	if ask == r {
+		return answers[0].value, false, nil
+	}
+	var list []*pb.SummarizeResponse
+	for _, a := range answers {
+		list = append(list, a.value)
+	}
+	return merge.Summaries(list, r.GetOrder(), int(r.GetTop())), partial, nil
 }
 
 // finish tells what is not in an answer, and gives the exit code.
-func (f *summaryFlags) finish(s *session, answer *pb.SummarizeResponse) error {
+func (f *summaryFlags) finish(s *session, answer *pb.SummarizeResponse, partial bool) error {
 	if n := answer.GetMissed(); n > 0 {
 		s.complain("%s overwritten while they were counted", counted(n, "flow"))
+		partial = true
+	}
+	if partial {
 		return &outcome{code: exitPartial}
 	}
 	if f.failIfEmpty && len(answer.GetGroups()) == 0 {
@@ -106,7 +125,7 @@ weir_dropped_packets_total is exact).
 		if len(request.Filter.Verdicts) == 0 {
 			request.Filter.Verdicts = []pb.Verdict{pb.Verdict_VERDICT_DENIED, pb.Verdict_VERDICT_AUDITED}
 		}
-		answer, err := s.summarize(c.Context(), request)
+		answer, partial, err := s.summarize(c.Context(), request)
 		if err != nil {
 			return err
 		}
@@ -114,7 +133,7 @@ weir_dropped_packets_total is exact).
 		if err != nil {
 			return err
 		}
-		return flags.finish(s, answer)
+		return flags.finish(s, answer, partial)
 	}
 	flags.register(s, c)
 	completeWith(c, "order", "denials", "newest")

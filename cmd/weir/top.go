@@ -80,7 +80,7 @@ func (f *topFlags) registerTop(s *session, c *cobra.Command) {
 }
 
 func (s *session) topOnce(ctx context.Context, f *topFlags, by []pb.SummaryKey, order pb.SummaryOrder) error {
-	answer, err := s.top(ctx, f, by, order)
+	answer, partial, err := s.top(ctx, f, by, order)
 	if err != nil {
 		return err
 	}
@@ -88,14 +88,14 @@ func (s *session) topOnce(ctx context.Context, f *topFlags, by []pb.SummaryKey, 
 	if err != nil {
 		return err
 	}
-	return f.finish(s, answer)
+	return f.finish(s, answer, partial)
 }
 
 // top asks anew each time: --since 5m moves along.
-func (s *session) top(ctx context.Context, f *topFlags, by []pb.SummaryKey, order pb.SummaryOrder) (*pb.SummarizeResponse, error) {
+func (s *session) top(ctx context.Context, f *topFlags, by []pb.SummaryKey, order pb.SummaryOrder) (*pb.SummarizeResponse, bool, error) {
 	request, err := f.request(s.now(), by, order)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	return s.summarize(ctx, request)
 }
@@ -117,7 +117,7 @@ func (s *session) refresh(ctx context.Context, f *topFlags, by []pb.SummaryKey, 
 		if _, lines := s.size(); lines > besideTable {
 			f.summaryFlags.top = min(f.summaryFlags.top, uint32(lines-besideTable))
 		}
-		answer, err := s.top(ctx, f, by, order)
+		answer, _, err := s.top(ctx, f, by, order)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

@@ -20,6 +20,7 @@ func Status(to io.Writer, s *pb.StatusResponse, now time.Time, style Style) erro
 	summary(&b, s, now, style)
 	conditions(&b, s, style)
 	endpointStates(&b, s.GetEndpointsByState(), style)
+	ringUse(&b, s.GetRings(), style)
 	mapUse(&b, s.GetMaps(), style)
 	features(&b, s.GetFeatures(), style)
 	neighbours(&b, s.GetNeighbours(), style)
