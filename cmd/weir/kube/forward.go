@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/portforward"
@@ -120,11 +121,21 @@ func through(tunnel httpstream.Connection, port uint16) (net.Conn, error) {
 		}
 	}()
 	var ends sync.WaitGroup
-	ends.Go(func() { _, _ = io.Copy(far, data); _ = far.Close() })
+	ends.Go(func() {
+		_, _ = io.Copy(far, data)
+		select { // the fault comes on another stream, and must not be cut off
+		case <-conn.failed:
+		case <-time.After(faultWait):
+		}
+		_ = far.Close()
+	})
 	ends.Go(func() { _, _ = io.Copy(data, far); _ = far.Close(); _ = data.Reset(); _ = tunnel.Close() })
 	conn.ended = ends.Wait
 	return conn, nil
 }
+
+// faultWait is how long the other side's word about a closed port is waited for.
+const faultWait = time.Second
 
 // forwarded is one connection through a tunnel.
 type forwarded struct {
@@ -137,15 +148,24 @@ type forwarded struct {
 // Read tells at its end why there is no more, where the other side said.
 func (f *forwarded) Read(b []byte) (int, error) {
 	n, err := f.Conn.Read(b)
-	if errors.Is(err, io.EOF) {
-		// The far end is closed, and the tunnel with it: this does not wait long.
-		_ = f.Conn.Close()
-		<-f.failed
-		if f.fault != nil {
-			err = f.fault
-		}
+	return n, f.why(err)
+}
+
+// Write tells in the same way why nobody takes it.
+func (f *forwarded) Write(b []byte) (int, error) {
+	n, err := f.Conn.Write(b)
+	return n, f.why(err)
+}
+
+func (f *forwarded) why(err error) error {
+	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrClosedPipe) {
+		return err
 	}
-	return n, err
+	<-f.failed // one of the ends is closed, so the tunnel is about to be
+	if f.fault != nil {
+		return f.fault
+	}
+	return err
 }
 
 // Close ends the tunnel as well.

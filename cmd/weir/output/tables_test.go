@@ -42,7 +42,18 @@ func sampleStatus() *pb.StatusResponse {
 			{Interface: "veth7", Hook: "from_pod", Program: "meter"},
 		},
 		Subscribers: 2,
+		Rings: []*pb.Ring{
+			{Name: "allowed", Emitted: 90000, Lost: 3, Limited: 40, Thinned: 5000, Waiting: 3 << 20, Size: 4 << 20, Sample: 8},
+			{Name: "denied", Emitted: 9997, Repeated: 123456, Size: 4 << 20, Sample: 1},
+			{Name: "old"},
+		},
 	}
+}
+
+func samplePlaces() []PolicyAt {
+	held := &pb.Policy{ObjectGeneration: 3, InForce: true, PodsByState: map[string]uint32{"enforced": 2}}
+	return []PolicyAt{{"node-a", held, true}, {"node-b", held, false}, {"node-c", nil, false},
+		{"node-d", &pb.Policy{ObjectGeneration: 3, Problems: []string{"x"}}, true}}
 }
 
 func sampleEndpoints() []*pb.Endpoint {
@@ -124,6 +135,10 @@ func TestTables(t *testing.T) {
 		{"status-ready.golden", func(b *strings.Builder) error { return Status(b, ready, now, Style{}) }},
 		{"status-warned.golden", func(b *strings.Builder) error { return Status(b, warned, now, Style{}) }},
 		{"status-empty.golden", func(b *strings.Builder) error { return Status(b, &pb.StatusResponse{}, now, Style{}) }},
+		{"nodes.golden", func(b *strings.Builder) error {
+			return Nodes(b, []*pb.StatusResponse{sampleStatus(), {Node: "node-b", Ready: true, Mode: "audit", Version: "v0.1.0"}}, Style{})
+		}},
+		{"policy-status.golden", func(b *strings.Builder) error { return PolicyStatus(b, "shop/web", samplePlaces(), Style{}) }},
 		{"status-json.golden", func(b *strings.Builder) error { return WriteJSON(b, sampleStatus()) }},
 		{"endpoints.golden", func(b *strings.Builder) error { return Endpoints(b, sampleEndpoints(), Style{}) }},
 		{"endpoints-none.golden", func(b *strings.Builder) error { return Endpoints(b, nil, Style{}) }},
