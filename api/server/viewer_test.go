@@ -74,7 +74,8 @@ func network(t *testing.T, g *gate, a *agent, review time.Duration, list ...*flo
 		store.Add(f)
 	}
 	o := server.Defaults()
-	o.Node, o.Flows, o.Policies, o.Explainer, o.State, o.Gate, o.ReviewEvery = "n1", store, a, a, a, g, review
+	o.Node, o.Flows, o.Policies, o.Explainer, o.State, o.Announcer = "n1", store, a, a, a, a
+	o.Gate, o.ReviewEvery = g, review
 	s, err := server.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +170,7 @@ func TestViewers(t *testing.T) {
 			}
 		}
 		_, err = c.Agent.Retract(t.Context(), &weirv1.RetractRequest{Namespace: "a", Name: "b"})
-		if code := status.Code(err); code != codes.Unimplemented && code != codes.PermissionDenied && code != codes.Unauthenticated {
+		if code := status.Code(err); code != codes.PermissionDenied && code != codes.Unauthenticated {
 			t.Errorf("%s takes an announcement back: %v", what, err)
 		}
 	}
