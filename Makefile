@@ -150,7 +150,7 @@ test-deploy: packages-deploy ## Chart (helm's linter, schema, rights), manifests
 	go -C deploy/tool test $(TESTFLAGS) ./...
 	go test -count=1 $(TESTFLAGS) ./agent/cni ./agent/kube ./cmd/weir-cni ./test/chain
 
-vagrant-binaries: images ## What deploy/vagrant runs in its machines: test binaries, the cluster's tools, Go
+vagrant-binaries: images e2e-image ## What deploy/vagrant runs in its machines: test binaries, the cluster's tools, Go
 	@mkdir -p $(BIN)/vagrant; printf '%s\n' $(VAGRANT_PACKAGES) >$(BIN)/vagrant/packages
 	@for p in $(VAGRANT_PACKAGES); do go test -c -o $(BIN)/vagrant/$${p//\//-}.test ./$$p; done
 	go -C test/cluster build -o $(CURDIR)/$(BIN)/vagrant/ ./cmd/weir-cluster k8s.io/kubernetes/cmd/kubectl
@@ -183,27 +183,31 @@ cluster-tool:
 kubectl: ## Build kubectl of the cluster's version into .bin/
 	go -C test/cluster build -o $(CURDIR)/$(BIN)/kubectl k8s.io/kubernetes/cmd/kubectl
 
-.PHONY: e2e e2e-tools
-e2e-tools: cluster-tool build
+.PHONY: e2e e2e-ci e2e-tools e2e-image
+E2E_VARIANTS = $(if $(filter ptp,$(CNIS)),ptp:nftables:dual) $(if $(filter bridge,$(CNIS)),bridge:iptables:ipv4)
+# The rows of CI: the most telling ones, all of them reliable on two processors.
+E2E_CI_ROWS := ^Test(ProbesThroughDefaultDeny|PodToPod|ClusterIP|NodePortFromOutside|Traffic|AgentProcessKilled|RollingUpdate|DNS|GeneratedPolicies)$$
+e2e-image: cluster-tool ## The image of the pods that call without pause: .bin/traffic.tar
+	go -C test/e2e build -o $(CURDIR)/$(BIN)/ ./cmd/...
+	$(CLUSTER) image --output $(BIN)/traffic.tar --tag weir.test/traffic:1 $(BIN)/weir-traffic
+
+e2e-tools: e2e-image build
 	go -C test/e2e test -c -o $(CURDIR)/$(BIN)/e2e.test .
-	go -C test/cluster test -c -ldflags '-s -w' -o $(CURDIR)/$(BIN)/netpol.test ./netpol
+	go -C test/cluster/coredns build -ldflags '-s -w' -o $(CURDIR)/$(BIN)/coredns .
 	go build -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/weir-cni
 	$(CLUSTER) image --output $(BIN)/weir-e2e.tar --tag '$(IMAGE)' $(BIN)/weir-agent $(BIN)/weir $(BIN)/weir-cni
+	$(CLUSTER) image --output $(BIN)/coredns.tar --tag weir.test/coredns:1 $(BIN)/coredns
 
 # The first run is the control: on a cluster without weir the same rows must
 # see traffic that policy denies, or they prove nothing. After a failure the
 # cluster stays for a look; the next run, or make cluster-down, removes it.
-e2e: packages-cluster e2e-tools ## weir's own rows and the upstream suite, on a fresh cluster for each CNI (root); CNIS="ptp bridge", UPSTREAM= leaves the upstream suite out
-	@for cni in $(CNIS); do \
-		proxy=nftables; families=dual; [ $$cni = ptp ] || { proxy=iptables; families=ipv4; }; \
-		$(CLUSTER) down; \
-		KUBECONFIG=$$($(CLUSTER) up --source test/cluster --cni $$cni --proxy $$proxy --families $$families); export KUBECONFIG; \
-		$(BIN)/e2e.test -test.v -test.timeout 20m --without-weir; \
-		$(CLUSTER) load $(BIN)/weir-e2e.tar; \
-		$(BIN)/e2e.test -test.v -test.timeout 20m --install deploy/install.yaml; \
-		[ -z "$(UPSTREAM)" ] || $(BIN)/netpol.test --kubeconfig $$KUBECONFIG --provider=local --ginkgo.no-color --ginkgo.timeout=60m; \
-		$(CLUSTER) down; \
-	done
+e2e: packages-cluster e2e-tools ## weir's own rows and the upstream suite, on a fresh cluster for each CNI, and test/e2e/REPORT.md (root); CNIS="ptp bridge", ROWS=regexp, UPSTREAM= leaves the upstream suite out
+	$(if $(UPSTREAM),go -C test/cluster test -c -ldflags '-s -w' -o $(CURDIR)/$(BIN)/netpol.test ./netpol)
+	code=0; KEEP=1 ROWS='$(ROWS)' UPSTREAM='$(UPSTREAM)' test/e2e/run.sh $(E2E_VARIANTS) || code=$$?; \
+	$(BIN)/weir-e2e-report -results $(BIN)/e2e -exclusions test/cluster/netpol/exclusions.txt -page test/e2e/REPORT.md || code=1; exit $$code
+
+e2e-ci: packages-cluster e2e-tools ## The rows of CI, on one cluster that is always taken down (root)
+	ROWS='$(E2E_CI_ROWS)' test/e2e/run.sh ptp:nftables:dual
 
 test-cluster: packages-cluster ## The tests of the cluster's harness: it leaves nothing behind (root; no cluster may run)
 	go -C test/cluster test -count=1 ./binaries ./cgroup ./harness ./image ./layout ./netpol ./node ./pki ./process

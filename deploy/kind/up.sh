@@ -13,6 +13,7 @@ fi
 arch=$(go env GOARCH)
 image=.bin/image/weir-$arch.tar
 [ -e "$image" ] || make images
+make e2e-image
 
 kind create cluster --config deploy/kind/kind.yaml
 export KUBECONFIG="${KUBECONFIG:-$PWD/.bin/kind.kubeconfig}"
@@ -37,8 +38,7 @@ for node in $(kubectl get nodes -o name); do
 	docker exec "$node" iptables -t nat -A POSTROUTING -s "$subnet" ! -d 10.244.0.0/16 -j MASQUERADE
 done
 kind load image-archive "$image" --name "$cluster"
+kind load image-archive .bin/traffic.tar --name "$cluster"
 
 kubectl wait --for=condition=Ready nodes --all --timeout=180s
-kubectl apply -f deploy/install.yaml
-kubectl -n weir-system rollout status daemonset/weir-agent --timeout=180s
 exec deploy/e2e.sh

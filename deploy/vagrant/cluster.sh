@@ -9,7 +9,5 @@ export DEBIAN_FRONTEND=noninteractive PATH=/weir/.bin/vagrant:/weir/.bin/vagrant
 apt-get install -y -qq --no-install-recommends containerd runc containernetworking-plugins conntrack iptables nftables iproute2 >/dev/null
 KUBECONFIG=$(weir-cluster up --source test/cluster)
 export KUBECONFIG
-weir-cluster load .bin/image/weir-amd64.tar
-kubectl apply -f deploy/install.yaml
-kubectl -n weir-system rollout status daemonset/weir-agent --timeout=180s
+weir-cluster load .bin/image/weir-amd64.tar .bin/traffic.tar
 WEIR_E2E=/weir/.bin/vagrant/e2e.test exec deploy/e2e.sh

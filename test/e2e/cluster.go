@@ -84,10 +84,14 @@ func poll(ctx context.Context, limit time.Duration, condition func(context.Conte
 	defer cancel()
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
+	var waiting error
 	for {
-		waiting := condition(ctx)
-		if waiting == nil {
+		now := condition(ctx)
+		if now == nil {
 			return nil
+		}
+		if waiting == nil || ctx.Err() == nil { // else it tells of its interruption
+			waiting = now
 		}
 		select {
 		case <-ctx.Done():

@@ -12,3 +12,11 @@ func image() string {
 	}
 	return "registry.k8s.io/e2e-test-images/agnhost:2.59"
 }
+
+// trafficImage of the pods that call without pause: cmd/weir-traffic.
+func trafficImage() string {
+	if name := os.Getenv("WEIR_E2E_TRAFFIC_IMAGE"); name != "" {
+		return name
+	}
+	return "weir.test/traffic:1"
+}

@@ -18,11 +18,16 @@ var (
 	kubeconfig = flag.String("kubeconfig", os.Getenv("KUBECONFIG"), "cluster to test")
 	install    = flag.String("install", "", "manifests of weir to apply first, in mode enforce; empty: weir is there")
 	without    = flag.Bool("without-weir", false, "control run on a cluster without weir: what policy denies must pass, or the tests prove nothing")
-	agents     = flag.String("agents", "weir-system/weir-agent", "namespace and name of the agents' DaemonSet")
+	dns        = flag.String("dns", "", "manifests of the cluster's DNS to apply first; empty: it is there, or tests of it skip")
+	machine    = flag.String("machine", "", "path of weir-cluster, if it is its cluster; else tests that need more than the API skip")
+	daemonSet  = flag.String("agents", "weir-system/weir-agent", "namespace and name of the agents' DaemonSet")
 )
 
-// cluster is set before the first test.
-var cluster *Cluster
+// Set before the first test.
+var (
+	cluster *Cluster
+	agents  *Agents
+)
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -41,16 +46,22 @@ func prepare(ctx context.Context) error {
 	if cluster, err = Connect(ctx, *kubeconfig); err != nil {
 		return err
 	}
-	namespace, name, ok := strings.Cut(*agents, "/")
+	namespace, name, ok := strings.Cut(*daemonSet, "/")
 	if !ok {
-		return fmt.Errorf("--agents is %q; give NAMESPACE/NAME", *agents)
+		return fmt.Errorf("--agents is %q; give NAMESPACE/NAME", *daemonSet)
+	}
+	agents = &Agents{Namespace: namespace, Name: name, cluster: cluster}
+	if *dns != "" {
+		if err := cluster.Install(ctx, *dns); err != nil {
+			return err
+		}
 	}
 	found, err := cluster.HasAgents(ctx, namespace, name)
 	switch {
 	case err != nil:
 		return err
 	case *without && found:
-		return fmt.Errorf("control run without weir, but the cluster has %s; take a fresh cluster", *agents)
+		return fmt.Errorf("control run without weir, but the cluster has %s; take a fresh cluster", *daemonSet)
 	case *without:
 		return nil
 	case *install != "":
@@ -67,4 +78,21 @@ func denial() Verdict {
 		return Passed
 	}
 	return Denied
+}
+
+// nodes' machine, or a skip.
+func needMachine(t *testing.T) Machine {
+	t.Helper()
+	if *machine == "" {
+		t.Skip("needs power over the nodes: --machine names the program weir-cluster")
+	}
+	return Machine(*machine)
+}
+
+// needWeir skips what a control run cannot do.
+func needWeir(t *testing.T) {
+	t.Helper()
+	if *without {
+		t.Skip("control run: there is no weir to act on")
+	}
 }

@@ -11,10 +11,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 )
 
-const apiLimit = 30 * time.Second
+const (
+	apiLimit  = 30 * time.Second
+	goneLimit = 3 * time.Minute // for many pods
+)
 
 // Namespace of one test; it goes with the test.
 type Namespace struct {
@@ -113,4 +117,45 @@ func (n *Namespace) Service(app string, kind corev1.ServiceType) *corev1.Service
 		n.t.Fatal(err)
 	}
 	return created
+}
+
+// Empty the namespace of pods, and wait until all are gone.
+func (n *Namespace) Empty() {
+	n.t.Helper()
+	pods := n.cluster.client.CoreV1().Pods(n.Name)
+	if err := pods.DeleteCollection(n.t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		n.t.Fatal(err)
+	}
+	err := poll(n.t.Context(), goneLimit, func(ctx context.Context) error {
+		left, err := pods.List(ctx, metav1.ListOptions{})
+		if err == nil && len(left.Items) > 0 {
+			err = fmt.Errorf("%d pods of %s are still there", len(left.Items), n.Name)
+		}
+		return err
+	})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// Alias makes a Service of type ExternalName.
+func (n *Namespace) Alias(name, of string) {
+	n.t.Helper()
+	_, err := n.cluster.client.CoreV1().Services(n.Name).Create(n.t.Context(), &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: of},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		n.t.Fatalf("create alias %s: %v", name, err)
+	}
+}
+
+// Label the namespace.
+func (n *Namespace) Label(key, value string) {
+	n.t.Helper()
+	patch := fmt.Sprintf(`{"metadata": {"labels": {%q: %q}}}`, key, value)
+	_, err := n.cluster.client.CoreV1().Namespaces().Patch(n.t.Context(), n.Name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+	if err != nil {
+		n.t.Fatalf("label namespace %s: %v", n.Name, err)
+	}
 }

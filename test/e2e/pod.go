@@ -29,6 +29,7 @@ type Pod struct {
 	Node      Node
 	Addresses []netip.Addr
 	namespace *Namespace
+	traffic   bool // runs weir-traffic, not agnhost
 }
 
 // PodOptions say how a pod differs from the plain one.
@@ -37,6 +38,7 @@ type PodOptions struct {
 	Labels      map[string]string // the label app is the pod's name, if not given
 	HostNetwork bool
 	Probes      bool // liveness and readiness every second, one failure counts
+	Once        bool // its process ends, and is not started again
 }
 
 // Pod makes a pod and waits until it is ready.
@@ -50,16 +52,10 @@ func (n *Namespace) Pod(name string, o PodOptions) *Pod {
 // StartPod makes a pod and does not wait.
 func (n *Namespace) StartPod(name string, o PodOptions) *Pod {
 	n.t.Helper()
-	labels := map[string]string{"app": name}
-	for k, v := range o.Labels {
-		labels[k] = v
-	}
-	none := int64(0)
 	container := corev1.Container{
-		Name:            "agnhost",
-		Image:           image(),
-		ImagePullPolicy: corev1.PullIfNotPresent,
-		Args:            []string{"netexec", fmt.Sprintf("--http-port=%d", portTCP), fmt.Sprintf("--udp-port=%d", portUDP)},
+		Name:  "agnhost",
+		Image: image(),
+		Args:  []string{"netexec", fmt.Sprintf("--http-port=%d", portTCP), fmt.Sprintf("--udp-port=%d", portUDP)},
 		Ports: []corev1.ContainerPort{
 			{Name: "tcp", ContainerPort: portTCP},
 			{Name: "udp", ContainerPort: portUDP, Protocol: corev1.ProtocolUDP},
@@ -69,11 +65,27 @@ func (n *Namespace) StartPod(name string, o PodOptions) *Pod {
 	if o.Probes {
 		container.LivenessProbe, container.ReadinessProbe = httpProbe("/healthz", 1), httpProbe("/healthz", 1)
 	}
+	return n.start(name, o, container)
+}
+
+func (n *Namespace) start(name string, o PodOptions, container corev1.Container) *Pod {
+	n.t.Helper()
+	labels := map[string]string{"app": name}
+	for k, v := range o.Labels {
+		labels[k] = v
+	}
+	none := int64(0)
+	restart := corev1.RestartPolicyAlways
+	if o.Once {
+		restart = corev1.RestartPolicyNever
+	}
+	container.ImagePullPolicy = corev1.PullIfNotPresent
 	_, err := n.cluster.client.CoreV1().Pods(n.Name).Create(n.t.Context(), &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels},
 		Spec: corev1.PodSpec{
 			NodeName:                      o.Node.Name,
 			HostNetwork:                   o.HostNetwork,
+			RestartPolicy:                 restart,
 			TerminationGracePeriodSeconds: &none,
 			Containers:                    []corev1.Container{container},
 		},

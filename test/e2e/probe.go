@@ -16,7 +16,7 @@ import (
 
 const (
 	callLimit   = time.Second      // of one call; an allowed one takes milliseconds
-	settleLimit = 30 * time.Second // until a change has reached kube-proxy and agents of a busy machine
+	settleLimit = 60 * time.Second // until a change has reached kube-proxy and agents of a busy machine
 	steadyCalls = 3                // which must agree once it has
 )
 
@@ -49,6 +49,13 @@ func (p *Pod) Targets() []Target {
 
 // Call a target from inside the pod.
 func (p *Pod) Call(ctx context.Context, t Target) (Verdict, error) {
+	if p.traffic {
+		verdicts, err := p.probe(ctx, []Target{t})
+		if err != nil {
+			return "", err
+		}
+		return verdicts[0], nil
+	}
 	out, code, err := p.Exec(ctx, "/agnhost", "connect", "--protocol="+t.Protocol, "--timeout="+callLimit.String(), t.Address.String())
 	out = strings.TrimSpace(out)
 	switch {

@@ -97,6 +97,24 @@ func (a *api) awaitNodes(ctx context.Context, s layout.Settings) error {
 	})
 }
 
+// awaitBeat until a kubelet that started after a moment says that the node is
+// ready: what stood there before is the word of the former one.
+func (a *api) awaitBeat(ctx context.Context, s layout.Settings, n layout.Node, began time.Time) error {
+	return poll(ctx, s, func(ctx context.Context) error {
+		node, err := a.client.CoreV1().Nodes().Get(ctx, n.Name(), metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		fresh := slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+			return c.Type == corev1.NodeReady && c.LastHeartbeatTime.After(began)
+		})
+		if !fresh || !ready(*node) {
+			return fmt.Errorf("node %s is not ready again", n.Name())
+		}
+		return nil
+	})
+}
+
 // ready nodes have no taint left that the node controller takes away later.
 func ready(n corev1.Node) bool {
 	return len(n.Spec.Taints) == 0 && slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {

@@ -39,6 +39,18 @@ func (s *space) close() {
 	s.ns.Close()
 }
 
+// remove a link, which may be on its way out already.
+func (s *space) remove(name string) error {
+	link, err := s.LinkByName(name)
+	if err == nil {
+		err = s.LinkDel(link)
+	}
+	if err == nil || errors.As(err, &netlink.LinkNotFoundError{}) || errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	return fmt.Errorf("remove link %s: %w", name, err)
+}
+
 // start a link with addresses.
 func (s *space) start(name string, addresses ...netip.Prefix) error {
 	link, err := s.LinkByName(name)

@@ -146,33 +146,35 @@ func startControl(o Options, build binaries.Build) (*space, error) {
 
 func startNodes(ctx context.Context, o Options, build binaries.Build, plane *space, api *api) error {
 	spaces := make(map[layout.Node]*space)
-	defer func() {
-		for _, s := range spaces {
-			s.close()
-		}
-	}()
+	defer func() { closeAll(spaces) }()
 	for _, n := range o.Settings.AllNodes() {
 		if err := api.createNode(ctx, n); err != nil {
 			return err
 		}
-		args := append([]string{"run-node", o.Settings.File(), fmt.Sprint(n.Index), build.Kubernetes()}, build.Images()...)
-		started, err := process.Folder(o.Settings.Processes()).Start(process.Command{
-			Name: n.Name(), Path: o.Self, Log: o.Settings.Log(n.Name()), Args: args,
-			Unshare: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
-		})
-		if err != nil {
-			return err
-		}
-		own, err := openSpace(started.PID)
-		if err == nil {
-			err = connectNode(plane, n, own, spaces)
-			spaces[n] = own
-		}
-		if err := errors.Join(err, started.Release()); err != nil {
+		if err := startNode(o, build, plane, n, spaces); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// startNode and link it to the control plane and the others, to which it is
+// added.
+func startNode(o Options, build binaries.Build, plane *space, n layout.Node, others map[layout.Node]*space) error {
+	args := append([]string{"run-node", o.Settings.File(), fmt.Sprint(n.Index), build.Kubernetes()}, build.Images()...)
+	started, err := process.Folder(o.Settings.Processes()).Start(process.Command{
+		Name: n.Name(), Path: o.Self, Log: o.Settings.Log(n.Name()), Args: args,
+		Unshare: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
+	})
+	if err != nil {
+		return err
+	}
+	own, err := openSpace(started.PID)
+	if err == nil {
+		err = connectNode(plane, n, own, others)
+		others[n] = own
+	}
+	return errors.Join(err, started.Release())
 }
 
 // lock the state folder against a second command. The lock is the folder's

@@ -42,6 +42,11 @@ func configure(n layout.Node) error {
 	}
 	files[cniConfigFile] = string(conflist) + "\n"
 	for path, content := range files {
+		// A node that boots again finds the CNI's configuration as others
+		// have left it.
+		if _, err := os.Stat(path); err == nil && path == cniConfigFile {
+			continue
+		}
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}

@@ -20,6 +20,24 @@ func (f Folder) Stop(r Record, grace time.Duration) error {
 	return os.Remove(f.path(r.Name))
 }
 
+// Signal the recorded process, if it is still there.
+func (r Record) Signal(signal unix.Signal) error {
+	fd, err := unix.PidfdOpen(r.PID, 0)
+	if err == nil {
+		defer unix.Close(fd)
+		if !r.Running() {
+			err = unix.ESRCH
+		}
+	}
+	if err == nil {
+		err = unix.PidfdSendSignal(fd, signal, nil, 0)
+	}
+	if err != nil {
+		return fmt.Errorf("signal %s (process %d): %w", r.Name, r.PID, err)
+	}
+	return nil
+}
+
 func end(r Record, grace time.Duration) error {
 	// A signal to the file descriptor cannot meet a later owner of the id.
 	fd, err := unix.PidfdOpen(r.PID, 0)

@@ -115,6 +115,37 @@ func execute(s *layout.Settings) *cobra.Command {
 	}
 }
 
+func freeze(s *layout.Settings, use, short string, act func(harness.Status) error) *cobra.Command {
+	return &cobra.Command{
+		Use:       use + " control-plane",
+		Short:     short,
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: []string{"control-plane"},
+		RunE: func(*cobra.Command, []string) error {
+			current, err := inspect(s)
+			if err != nil {
+				return err
+			}
+			return act(current)
+		},
+	}
+}
+
+func reboot(s *layout.Settings) *cobra.Command {
+	return &cobra.Command{
+		Use:   "reboot NODE",
+		Short: "End a node with all that it is in the kernel, and start it anew with its disk",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			self, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			return harness.Reboot(cmd.Context(), harness.Options{Settings: *s, Self: self, Limit: upLimit, Progress: cmd.ErrOrStderr()}, args[0])
+		},
+	}
+}
+
 func makeImage() *cobra.Command {
 	var archive, tag string
 	c := &cobra.Command{

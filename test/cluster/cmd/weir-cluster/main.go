@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/weirnet/weir/test/cluster/harness"
 	"github.com/weirnet/weir/test/cluster/layout"
 )
 
@@ -42,6 +43,9 @@ func root() *cobra.Command {
 	}
 	settings := layout.Defaults()
 	c.PersistentFlags().StringVar(&settings.State, "state", settings.State, "folder of the cluster; it is removed with it")
-	c.AddCommand(up(&settings), down(&settings), status(&settings), load(&settings), execute(&settings), makeImage(), runNode(), runControlPlane())
+	c.AddCommand(up(&settings), down(&settings), status(&settings), load(&settings), execute(&settings), reboot(&settings),
+		freeze(&settings, "freeze", "Stop the control plane's process, which keeps its connections and says nothing", harness.Status.Freeze),
+		freeze(&settings, "thaw", "Let the control plane go on", harness.Status.Thaw),
+		makeImage(), runNode(), runControlPlane())
 	return c
 }
