@@ -58,7 +58,7 @@ func TestNodeDrain(t *testing.T) {
 	expectAll(t, stranger, first.trafficTargets(), denial())
 
 	n.cordon(drained, true)
-	err := cluster.client.PolicyV1().Evictions(n.Name).Evict(t.Context(), &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: first.Name}})
+	err := cluster.client.PolicyV1().Evictions(n.Name).Evict(t.Context(), &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: n.Name, Name: first.Name}})
 	if err != nil {
 		t.Fatal(err)
 	}

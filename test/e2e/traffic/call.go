@@ -51,19 +51,23 @@ func (c *caller) call() {
 	c.end(began, once(c.target))
 }
 
-// once on a socket of its own.
+// once on a socket of its own, with an echo.
 func once(t Target) error {
-	network := "tcp"
-	if t.Kind == Datagram {
-		network = "udp"
-	}
 	limit := time.Now().Add(AnswerLimit)
-	dialer := net.Dialer{Deadline: limit}
-	conn, err := dialer.Dial(network, t.Address.String())
+	conn, err := dial(t, limit)
 	if err != nil {
 		return err
 	}
 	return errors.Join(exchange(conn, limit, "once"), conn.Close())
+}
+
+func dial(t Target, limit time.Time) (net.Conn, error) {
+	network := "tcp"
+	if t.Kind == Datagram {
+		network = "udp"
+	}
+	dialer := net.Dialer{Deadline: limit}
+	return dialer.Dial(network, t.Address.String())
 }
 
 // stream on one connection. If none can be made it tries again, as a pod that

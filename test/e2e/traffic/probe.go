@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"time"
 )
 
 // Result of one call.
@@ -15,13 +16,14 @@ type Result struct {
 	Problem  string // anything else, such as a refusal
 }
 
-// Probe calls all targets once and at the same time.
+// Probe calls all targets once and at the same time. A connection that is made
+// is an answer: the target may be no server of ours, which would echo.
 func Probe(targets []Target) []Result {
 	results := make([]Result, len(targets))
 	var wait sync.WaitGroup
 	for i, t := range targets {
 		wait.Go(func() {
-			switch err := once(t); {
+			switch err := reach(t); {
 			case err == nil:
 				results[i].Answered = true
 			case isTimeout(err):
@@ -33,6 +35,17 @@ func Probe(targets []Target) []Result {
 	}
 	wait.Wait()
 	return results
+}
+
+func reach(t Target) error {
+	if t.Kind == Datagram {
+		return once(t)
+	}
+	conn, err := dial(t, time.Now().Add(AnswerLimit))
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 func isTimeout(err error) bool {
