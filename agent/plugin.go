@@ -131,8 +131,9 @@ func keepPlugin(ctx context.Context, plugin *cni.Installer, ctl *controller, st 
 	return plugin.Run(ctx, func(_ string, err error) { st.set(conditionCNI, true, err, 0) })
 }
 
-// removedLimit is below the grace period of a pod, 30 s.
-const removedLimit = 5 * time.Second
+// removedLimit is below the grace period of a pod, 30 s, and above the time for
+// which the API server knows the token of a ServiceAccount that is gone, 10 s.
+const removedLimit = 15 * time.Second
 
 // leavePlugin takes the plugin out if weir is being removed. Without an agent a
 // plugin that fails closed lets no pod start.

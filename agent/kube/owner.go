@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,7 +17,27 @@ import (
 // server then knows its token no more). Any other answer, and none, is an
 // error: an agent that is merely restarted must not be taken for one that is
 // removed. It needs get on that DaemonSet.
+//
+// Refused (403), it asks again until the context ends: when everything is
+// deleted at once, the role is often gone before the server forgets the token,
+// which it remembers for ten seconds, and only then it says 401.
 func (c Cluster) Removed(ctx context.Context, namespace, name string) (bool, error) {
+	for {
+		removed, err := c.removed(ctx, namespace, name)
+		if !apierrors.IsForbidden(err) {
+			return removed, err
+		}
+		select {
+		case <-ctx.Done():
+			return false, err
+		case <-time.After(askAgain):
+		}
+	}
+}
+
+const askAgain = time.Second
+
+func (c Cluster) removed(ctx context.Context, namespace, name string) (bool, error) {
 	found, err := c.Client.AppsV1().DaemonSets(namespace).Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case err == nil:

@@ -3,10 +3,12 @@
 package kube
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -46,7 +48,9 @@ func TestRemoved(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		removed, err := Cluster{Client: client}.Removed(t.Context(), "weir-system", "weir-agent")
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond) // for the refusal
+		removed, err := Cluster{Client: client}.Removed(ctx, "weir-system", "weir-agent")
+		cancel()
 		server.Close()
 		if removed != row.removed || (err != nil) != row.fails {
 			t.Errorf("%s: removed %t, error %v; want %t, an error %t", row.name, removed, err, row.removed, row.fails)
@@ -55,6 +59,31 @@ func TestRemoved(t *testing.T) {
 		if removed || err == nil {
 			t.Errorf("no server: removed %t, error %v", removed, err)
 		}
+	}
+}
+
+// The role of an agent is gone before the server forgets its token.
+func TestRemovedAfterRefusal(t *testing.T) {
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		code, reason := 403, "Forbidden"
+		if asked > 1 {
+			code, reason = 401, "Unauthorized"
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(code)
+		fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"code":%d}`, reason, code)
+	}))
+	defer server.Close()
+	client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*askAgain)
+	defer cancel()
+	if removed, err := (Cluster{Client: client}).Removed(ctx, "weir-system", "weir-agent"); !removed || err != nil {
+		t.Errorf("removed %t, error %v after %d answers", removed, err, asked)
 	}
 }
 
