@@ -53,7 +53,7 @@ func (s *remarkStage) shown(t *testing.T) (status, rule string) {
 			status = c.Message
 		}
 	}
-	r := &policyReader{dir: s.dir}
+	r := &policyReader{dir: s.dir, state: s.state}
 	p, err := r.Policy(t.Context(), policy.ObjectKey{Namespace: "shop", Name: "allow"})
 	if err != nil {
 		t.Fatal(err)
