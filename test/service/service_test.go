@@ -4,7 +4,10 @@ package service
 
 import (
 	"fmt"
+	"net/netip"
 	"os/exec"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -95,13 +98,15 @@ func TestVerdictsOnBackends(t *testing.T) {
 		wiring := map[netns.Wiring]string{netns.Routed: "routed", netns.Bridged: "bridged"}[s.wiring]
 		t.Run(fmt.Sprintf("%s beside %s, %s, masquerade all %v", s.hook, s.dialect, wiring, s.masq), func(t *testing.T) {
 			st := newStage(t, bin, s)
+			var all []exchange
 			for name, f := range families() {
 				for _, network := range []string{"tcp", "udp"} {
 					for _, c := range calls() {
-						st.check(name+" "+network+" "+c.name, f, network, c)
+						all = append(all, exchange{call: c, title: name + " " + network + " " + c.name, family: f, network: network})
 					}
 				}
 			}
+			st.checkAll(all)
 		})
 	}
 }
@@ -141,26 +146,86 @@ func TestAudit(t *testing.T) {
 	}
 }
 
+// exchange is a call by one protocol of one family.
+type exchange struct {
+	call
+	title   string
+	family  family
+	network string
+}
+
+func (x exchange) passes() bool { return !x.lost && x.verdict != denied && x.verdict != noHook }
+
+// server is who takes the call, if anyone does.
+func (s *stage) server(x exchange) string {
+	name := x.backend
+	if name == "" {
+		name = x.to
+	}
+	switch {
+	case strings.HasPrefix(name, "far-"):
+		return "outside"
+	case s.seen[name] != nil:
+		return name
+	default:
+		return "node" // by a Service or an address of its own
+	}
+}
+
 // check makes the call and looks at both ends and at the event.
 func (s *stage) check(name string, f family, network string, c call) {
 	s.t.Helper()
-	passes := !c.lost && c.verdict != denied && c.verdict != noHook
-	limit := silence
-	if passes {
-		limit = answerLimit
+	s.checkAll([]exchange{{call: c, title: name, family: f, network: network}})
+}
+
+// checkAll makes the calls at once. With an answer to each that shall have one,
+// and no more at the servers than those, none of the others has arrived.
+func (s *stage) checkAll(list []exchange) {
+	s.t.Helper()
+	want := map[string]int64{}
+	for name, n := range s.seen {
+		want[name] = n.Load()
 	}
-	before := s.taken()
-	port, err := s.try(s.pods["client"].Namespace, network, f["client"], f.at(c.to, c.port), limit)
-	if (err == nil) != passes {
-		s.t.Errorf("%s: the client says %v, want an answer: %v", name, err, passes)
+	ports := make([]uint16, len(list))
+	errs := make([]error, len(list))
+	var wait sync.WaitGroup
+	for i, x := range list {
+		limit := silence
+		if x.passes() {
+			limit = answerLimit
+			want[s.server(x)]++
+		}
+		ports[i] = s.sourcePort()
+		wait.Go(func() {
+			errs[i] = tryFrom(s.pods["client"].Namespace, x.network, netip.AddrPortFrom(x.family["client"], ports[i]), x.family.at(x.to, x.port), limit)
+		})
 	}
-	if arrived := s.taken() != before; arrived != passes {
-		s.t.Errorf("%s: it arrived at a server: %v, want %v", name, arrived, passes)
+	wait.Wait()
+	for i, x := range list {
+		if (errs[i] == nil) != x.passes() {
+			s.t.Errorf("%s: the client says %v, want an answer: %v", x.title, errs[i], x.passes())
+		}
 	}
-	var list []flow
-	want := c.want(f)
-	if !await(3*time.Second, func() bool { list = s.flows(port); return contains(list, want) }) {
-		s.t.Errorf("%s: the events are %v, want %s", name, list, want)
+	for name, n := range want {
+		if got := s.seen[name].Load(); got != n {
+			s.t.Errorf("%s has taken %d calls more than it should", name, got-n)
+		}
+	}
+	told := map[uint16][]flow{}
+	missing := func(i int) bool { return !contains(told[ports[i]], list[i].want(list[i].family)) }
+	_ = await(5*time.Second, func() bool {
+		told = s.flows(ports...)
+		for i := range list {
+			if missing(i) {
+				return false
+			}
+		}
+		return true
+	})
+	for i, x := range list {
+		if missing(i) {
+			s.t.Errorf("%s: the events are %v, want %s", x.title, told[ports[i]], x.want(x.family))
+		}
 	}
 }
 
@@ -171,13 +236,4 @@ func contains(list []flow, want string) bool {
 		}
 	}
 	return false
-}
-
-// taken is what all servers have taken.
-func (s *stage) taken() int64 {
-	n := int64(0)
-	for _, c := range s.seen {
-		n += c.Load()
-	}
-	return n
 }

@@ -225,22 +225,26 @@ func (f flow) String() string {
 	return said
 }
 
-// flows from this source port, oldest first.
-func (s *stage) flows(port uint16) []flow {
+// flows from these source ports, oldest first.
+func (s *stage) flows(ports ...uint16) map[uint16][]flow {
 	s.t.Helper()
-	out, err := s.agent.Weir("observe", "--last", "0", "-o", "json", "--port", fmt.Sprint(port)).Output()
+	args := []string{"observe", "--last", "0", "-o", "json"}
+	if len(ports) == 1 {
+		args = append(args, "--port", fmt.Sprint(ports[0]))
+	}
+	out, err := s.agent.Weir(args...).Output()
 	must(s.t, err)
-	var list []flow
+	found := map[uint16][]flow{}
 	for line := range strings.Lines(string(out)) {
 		var f flow
 		if err := json.Unmarshal([]byte(line), &f); err != nil {
 			s.t.Fatalf("weir observe: %v in %q", err, line)
 		}
-		if f.Source.Port == port && f.Direction == "DIRECTION_EGRESS" {
-			list = append(list, f)
+		if slices.Contains(ports, f.Source.Port) && f.Direction == "DIRECTION_EGRESS" {
+			found[f.Source.Port] = append(found[f.Source.Port], f)
 		}
 	}
-	return list
+	return found
 }
 
 // told waits for an egress event of this source port.
@@ -248,40 +252,54 @@ func (s *stage) told(port uint16, want string) {
 	s.t.Helper()
 	var list []flow
 	if !await(15*time.Second, func() bool {
-		list = s.flows(port)
+		list = s.flows(port)[port]
 		return slices.ContainsFunc(list, func(f flow) bool { return f.String() == want })
 	}) {
 		s.t.Errorf("events of port %d: %v, want %s", port, list, want)
 	}
 }
 
+// sourcePort is one that no other connection of the stage has.
+func (s *stage) sourcePort() uint16 {
+	s.port++
+	return s.port
+}
+
 // dial from a pod or namespace, by a source port of its own.
 func (s *stage) dial(from *netns.Namespace, network string, source netip.Addr, to netip.AddrPort, limit time.Duration) (net.Conn, uint16, error) {
-	s.port++
-	port := s.port
+	port := s.sourcePort()
+	conn, err := dialFrom(from, network, netip.AddrPortFrom(source, port), to, limit)
+	return conn, port, err
+}
+
+func dialFrom(ns *netns.Namespace, network string, source, to netip.AddrPort, limit time.Duration) (net.Conn, error) {
 	var conn net.Conn
-	err := from.Do(func() (err error) {
+	err := ns.Do(func() (err error) {
 		dialer := net.Dialer{Timeout: limit}
-		local := netip.AddrPortFrom(source, port)
 		if network == "udp" {
-			dialer.LocalAddr = net.UDPAddrFromAddrPort(local)
+			dialer.LocalAddr = net.UDPAddrFromAddrPort(source)
 		} else {
-			dialer.LocalAddr = net.TCPAddrFromAddrPort(local)
+			dialer.LocalAddr = net.TCPAddrFromAddrPort(source)
 		}
 		conn, err = dialer.Dial(network, to.String())
 		return err
 	})
-	return conn, port, err
+	return conn, err
 }
 
 // try is one exchange.
 func (s *stage) try(from *netns.Namespace, network string, source netip.Addr, to netip.AddrPort, limit time.Duration) (uint16, error) {
-	conn, port, err := s.dial(from, network, source, to, limit)
+	port := s.sourcePort()
+	return port, tryFrom(from, network, netip.AddrPortFrom(source, port), to, limit)
+}
+
+func tryFrom(ns *netns.Namespace, network string, source, to netip.AddrPort, limit time.Duration) error {
+	conn, err := dialFrom(ns, network, source, to, limit)
 	if err != nil {
-		return port, err
+		return err
 	}
 	defer conn.Close()
-	return port, netns.Exchange(conn, "weir", limit)
+	return netns.Exchange(conn, "weir", limit)
 }
 
 func must(t *testing.T, err error) {
