@@ -43,28 +43,47 @@ spec:
 	must(s.t, s.agent.WaitReady(s.t.Context(), time.Minute))
 }
 
+// Host ports of the pods on this node, for TCP and UDP.
+const (
+	hostPortGood = 8090
+	hostPortBad  = 8091
+)
+
 // cluster has the pods and Services.
 func cluster() string {
+	return node.Manifest(nodeName, []string{"shop"}, nil) + podManifests() + serviceManifests()
+}
+
+func podManifests() string {
 	var b strings.Builder
-	b.WriteString(node.Manifest(nodeName, []string{"shop"}, nil))
 	four, six := families()["IPv4"], families()["IPv6"]
 	for _, p := range []struct{ name, app, node string }{
 		{"client", "client", nodeName}, {"good", "good", nodeName}, {"bad", "bad", nodeName}, {"free", "free", nodeName}, {"shut", "shut", nodeName},
 		{"far-good", "good", "node-b"}, {"far-bad", "bad", "node-b"},
 	} {
+		onHost := ""
+		if port := map[string]int{"good": hostPortGood, "bad": hostPortBad}[p.name]; port != 0 {
+			onHost = fmt.Sprintf(", {containerPort: 8080, hostPort: %[1]d}, {containerPort: 8080, protocol: UDP, hostPort: %[1]d}", port)
+		}
 		fmt.Fprintf(&b, `apiVersion: v1
 kind: Pod
 metadata: {namespace: shop, name: %[1]s, uid: uid-of-%[1]s, labels: {app: %[2]s}}
 spec:
   nodeName: %[3]s
-  containers: [{name: server, ports: [{name: web, containerPort: 8080}]}]
+  containers: [{name: server, ports: [{name: web, containerPort: 8080}%[6]s]}]
 status:
   phase: Running
   podIPs: [{ip: %[4]q}, {ip: %[5]q}]
 ---
-`, p.name, p.app, p.node, four[p.name], six[p.name])
+`, p.name, p.app, p.node, four[p.name], six[p.name], onHost)
 	}
-	for _, name := range []string{"svc-good", "svc-bad", "svc-far-good", "svc-far-bad", "svc-node", "svc-outside", "svc-self", "svc-empty", "svc-unknown"} {
+	return b.String()
+}
+
+func serviceManifests() string {
+	var b strings.Builder
+	four, six := families()["IPv4"], families()["IPv6"]
+	for _, name := range []string{"svc-good", "svc-bad", "svc-far-good", "svc-far-bad", "svc-node", "svc-outside", "svc-self", "svc-empty", "svc-unknown", "svc-dns", "svc-split", "svc-sticky"} {
 		fmt.Fprintf(&b, `apiVersion: v1
 kind: Service
 metadata: {namespace: shop, name: %[1]s}
@@ -85,6 +104,16 @@ spec:
   ports: [{name: web, protocol: TCP, port: 80, nodePort: %[5]d}]
 ---
 `, name, i+1, four["external-"+name], six["external-"+name], 30080+i)
+		fmt.Fprintf(&b, `apiVersion: v1
+kind: Service
+metadata: {namespace: shop, name: balanced-%[1]s}
+spec:
+  type: LoadBalancer
+  clusterIPs: ["10.96.2.%[2]d", "fd00:96:2::%[2]d"]
+  ports: [{name: web, protocol: TCP, port: 80}, {name: dns, protocol: UDP, port: 80}]
+status: {loadBalancer: {ingress: [{ip: %[3]q}, {ip: %[4]q}]}}
+---
+`, name, i+1, four["balancer-"+name], six["balancer-"+name])
 	}
 	for name, backend := range map[string]string{"svc-good": "good", "svc-bad": "bad", "svc-self": "client"} {
 		for family, f := range families() {

@@ -15,11 +15,6 @@ import (
 	"github.com/weirnet/weir/test/node"
 )
 
-const (
-	answerLimit = 5 * time.Second
-	silence     = 300 * time.Millisecond // is what a denial looks like
-)
-
 func build(t *testing.T) string {
 	t.Helper()
 	node.RequireKernel(t)

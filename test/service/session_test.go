@@ -5,6 +5,7 @@ package service
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -102,7 +103,7 @@ func TestBackendChangeCutsNothing(t *testing.T) {
 		for i, v := range changed.services {
 			for _, f := range families() {
 				if v.at == f.at("svc-good", 80) {
-					changed.services[i].backend = f.at("bad", 8080)
+					changed.services[i].backends = []netip.AddrPort{f.at("bad", 8080)}
 				}
 			}
 		}

@@ -15,9 +15,15 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/weirnet/weir/test/netns"
 	"github.com/weirnet/weir/test/node"
+)
+
+const (
+	answerLimit = 5 * time.Second
+	silence     = 300 * time.Millisecond // is what a denial looks like
 )
 
 // family has an address for each name that the tests use.
@@ -25,53 +31,65 @@ type family map[string]netip.Addr
 
 // families: "good" and "bad" are backends on this node, "far-good" and
 // "far-bad" on another one, which is the host outside. "shut" may neither
-// receive nor send.
+// receive nor send. "gateway" is the node's address towards its pods, "any" every
+// address of the node, and "svc-dns" one of them on a link of its own.
 func families() map[string]family {
 	at := func(list ...string) family {
 		f := family{}
 		for i, name := range []string{"client", "good", "bad", "free", "far-good", "far-bad", "node", "outside",
-			"svc-good", "svc-bad", "svc-far-good", "svc-far-bad", "svc-node", "svc-outside", "svc-self", "svc-empty", "svc-unknown", "external-good", "external-bad", "shut"} {
+			"svc-good", "svc-bad", "svc-far-good", "svc-far-bad", "svc-node", "svc-outside", "svc-self", "svc-empty", "svc-unknown", "external-good", "external-bad", "shut",
+			"svc-dns", "svc-split", "svc-sticky", "balancer-good", "balancer-bad", "gateway", "any"} {
 			f[name] = netip.MustParseAddr(list[i])
 		}
 		return f
 	}
 	return map[string]family{
 		"IPv4": at("10.244.1.10", "10.244.1.11", "10.244.1.12", "10.244.1.13", "10.244.2.11", "10.244.2.12", "192.168.77.1", "192.168.77.2",
-			"10.96.0.1", "10.96.0.2", "10.96.0.3", "10.96.0.4", "10.96.0.5", "10.96.0.6", "10.96.0.7", "10.96.0.8", "10.96.0.9", "203.0.113.1", "203.0.113.2", "10.244.1.14"),
+			"10.96.0.1", "10.96.0.2", "10.96.0.3", "10.96.0.4", "10.96.0.5", "10.96.0.6", "10.96.0.7", "10.96.0.8", "10.96.0.9", "203.0.113.1", "203.0.113.2", "10.244.1.14",
+			"10.96.0.10", "10.96.0.11", "10.96.0.12", "198.51.100.1", "198.51.100.2", "10.244.1.1", "0.0.0.0"),
 		"IPv6": at("fd00:10:244:1::10", "fd00:10:244:1::11", "fd00:10:244:1::12", "fd00:10:244:1::13", "fd00:10:244:2::11", "fd00:10:244:2::12", "fd00:77::1", "fd00:77::2",
-			"fd00:96::1", "fd00:96::2", "fd00:96::3", "fd00:96::4", "fd00:96::5", "fd00:96::6", "fd00:96::7", "fd00:96::8", "fd00:96::9", "2001:db8:1::1", "2001:db8:1::2", "fd00:10:244:1::14"),
+			"fd00:96::1", "fd00:96::2", "fd00:96::3", "fd00:96::4", "fd00:96::5", "fd00:96::6", "fd00:96::7", "fd00:96::8", "fd00:96::9", "2001:db8:1::1", "2001:db8:1::2", "fd00:10:244:1::14",
+			"fd00:96::10", "fd00:96::11", "fd00:96::12", "2001:db8:2::1", "2001:db8:2::2", "fd00:10:244:1::1", "::"),
 	}
 }
 
 func (f family) at(name string, port uint16) netip.AddrPort { return netip.AddrPortFrom(f[name], port) }
 
-// services of a family, each with one backend.
+// services of a family, as kube-proxy and portmap translate them.
 func (f family) services() []service {
 	var list []service
-	add := func(name string, port uint16, backend string, target uint16) {
+	add := func(name string, port, target uint16, backends ...string) {
 		for _, network := range []string{"tcp", "udp"} {
-			s := service{network: network, at: f.at(name, port)}
-			if backend != "" {
-				s.backend = f.at(backend, target)
+			s := service{network: network, at: f.at(name, port), affinity: name == "svc-sticky", local: name == "svc-dns" && port == 80}
+			for _, b := range backends {
+				s.backends = append(s.backends, f.at(b, target))
 			}
 			list = append(list, s)
 		}
 	}
-	add("svc-good", 80, "good", 8080)
-	add("svc-bad", 80, "bad", 8080)
-	add("svc-far-good", 80, "far-good", 8080)
-	add("svc-far-bad", 80, "far-bad", 8080)
-	add("svc-node", 80, "node", 8080)
-	add("svc-outside", 80, "outside", 8080) // a rule's block and port
-	add("svc-outside", 81, "outside", 9090) // another port
-	add("svc-self", 80, "client", 8080)
-	add("svc-empty", 80, "", 0)
-	add("external-good", 80, "good", 8080)
-	add("external-bad", 80, "bad", 8080)
-	add("node", 30080, "good", 8080)
-	add("node", 30081, "bad", 8080)
-	add("node", 30082, "client", 8080)
-	add("node", 30083, "shut", 8080)
+	add("svc-good", 80, 8080, "good")
+	add("svc-bad", 80, 8080, "bad")
+	add("svc-far-good", 80, 8080, "far-good")
+	add("svc-far-bad", 80, 8080, "far-bad")
+	add("svc-node", 80, 8080, "node")
+	add("svc-outside", 80, 8080, "outside") // a rule's block and port
+	add("svc-outside", 81, 9090, "outside") // another port
+	add("svc-self", 80, 8080, "client")
+	add("svc-empty", 80, 0)
+	add("svc-dns", 80, 8080, "bad")
+	add("svc-dns", 81, 8080, "bad")
+	add("svc-split", 80, 8080, "good", "bad")
+	add("svc-sticky", 80, 8080, "good", "bad")
+	add("external-good", 80, 8080, "good")
+	add("external-bad", 80, 8080, "bad")
+	add("balancer-good", 80, 8080, "good")
+	add("balancer-bad", 80, 8080, "bad")
+	add("any", 30080, 8080, "good")
+	add("any", 30081, 8080, "bad")
+	add("any", 30082, 8080, "client")
+	add("any", 30083, 8080, "shut")
+	add("any", hostPortGood, 8080, "good")
+	add("any", hostPortBad, 8080, "bad")
 	return list
 }
 
@@ -112,6 +130,7 @@ func newStage(t *testing.T, bin string, s setup) *stage {
 		must(t, err)
 	}
 	must(t, st.otherNode())
+	must(t, st.bindOnNode("svc-dns"))
 	if s.wiring == netns.Bridged && !s.plain {
 		st.bridgeNetfilter()
 	}
@@ -127,6 +146,7 @@ func newStage(t *testing.T, bin string, s setup) *stage {
 			}
 		}
 	}
+	st.serve("node", n.Namespace, 80)
 	st.startAgent(bin, s)
 	return st
 }
@@ -147,17 +167,47 @@ func (s *stage) otherNode() error {
 			return fmt.Errorf("default route: %w", err)
 		}
 		for _, name := range []string{"far-good", "far-bad"} {
-			bits := f[name].BitLen()
-			single := &net.IPNet{IP: f[name].AsSlice(), Mask: net.CIDRMask(bits, bits)}
 			err := errors.Join(
-				s.node.Outside.Link.AddrReplace(out, &netlink.Addr{IPNet: single, Flags: 0x02}), // IFA_F_NODAD
-				s.node.Link.RouteReplace(&netlink.Route{LinkIndex: uplink.Attrs().Index, Dst: single, Gw: f["outside"].AsSlice()}))
+				s.node.Outside.Link.AddrReplace(out, &netlink.Addr{IPNet: single(f[name]), Flags: unix.IFA_F_NODAD}),
+				s.node.Link.RouteReplace(&netlink.Route{LinkIndex: uplink.Attrs().Index, Dst: single(f[name]), Gw: f["outside"].AsSlice()}))
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
 		}
 	}
 	return nil
+}
+
+// localDNS is a link of the node that carries a Service's address, as NodeLocal
+// DNS has it; not every kernel has the dummy link that it takes, and a bridge
+// without ports does the same.
+const localDNS = "nodelocaldns"
+
+func (s *stage) bindOnNode(name string) error {
+	link := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: localDNS}}
+	if err := s.node.Link.LinkAdd(link); err != nil {
+		return fmt.Errorf("add %s: %w", localDNS, err)
+	}
+	if err := s.node.Link.LinkSetUp(link); err != nil {
+		return err
+	}
+	for _, f := range families() {
+		if err := s.node.Link.AddrAdd(link, &netlink.Addr{IPNet: single(f[name]), Flags: unix.IFA_F_NODAD}); err != nil {
+			return fmt.Errorf("address %s on %s: %w", f[name], localDNS, err)
+		}
+		// IPv6 makes an address's route behind the request's back.
+		if !await(answerLimit, func() bool {
+			routes, err := s.node.Link.RouteGet(f[name].AsSlice())
+			return err == nil && len(routes) == 1 && routes[0].Type == unix.RTN_LOCAL
+		}) {
+			return fmt.Errorf("address %s on %s: no route of the node leads to it", f[name], localDNS)
+		}
+	}
+	return nil
+}
+
+func single(a netip.Addr) *net.IPNet {
+	return &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}
 }
 
 func anywhere(a netip.Addr) *net.IPNet {

@@ -21,12 +21,18 @@ const (
 	iptablesNFT    dialect = "iptables-nft"
 )
 
-// service is one port of a Service at one address, with its only backend; an
-// invalid backend: it has none.
+// service is one port of a Service at one address.
 type service struct {
 	network string // tcp or udp
-	at      netip.AddrPort
-	backend netip.AddrPort
+	// at: an unspecified address stands for every address of the node, as node
+	// ports and host ports (those of the portmap plugin) match.
+	at       netip.AddrPort
+	backends []netip.AddrPort // one of them by chance; none: refused
+	// affinity: a source address keeps the backend that it got first.
+	affinity bool
+	// local: a process of the node answers at the address. As NodeLocal DNS does
+	// it, conntrack is kept from these packets, and nobody translates them.
+	local bool
 }
 
 // translation is all that kube-proxy would have written.
@@ -62,6 +68,7 @@ func pipe(input, command string, args ...string) error {
 	return nil
 }
 
+// rules are the command of a dialect, and what it reads.
 func (t translation) rules(d dialect, six bool) (command []string, input string) {
 	if d == nft {
 		return []string{"nft", "-f", "-"}, t.nft(six)
@@ -81,91 +88,4 @@ func (t translation) of(six bool) []service {
 		}
 	}
 	return list
-}
-
-// A request that comes from its own backend is masqueraded, as kube-proxy
-// does, and all of them if so asked.
-func (t translation) marks(s service) string {
-	if t.masqueradeAll {
-		return "all"
-	}
-	if t.masqueradeNone {
-		return s.at.Addr().String() // the source of nobody
-	}
-	return s.backend.Addr().String()
-}
-
-func (t translation) iptables(six bool) string {
-	var nat, filter strings.Builder
-	reject := "icmp-port-unreachable"
-	if six {
-		reject = "icmp6-port-unreachable"
-	}
-	nat.WriteString("*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-MARK-MASQ - [0:0]\n:KUBE-POSTROUTING - [0:0]\n" +
-		"-A PREROUTING -j KUBE-SERVICES\n-A OUTPUT -j KUBE-SERVICES\n-A POSTROUTING -j KUBE-POSTROUTING\n" +
-		"-A KUBE-MARK-MASQ -j MARK --or-mark 0x4000\n" +
-		"-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN\n" +
-		"-A KUBE-POSTROUTING -j MARK --xor-mark 0x4000\n-A KUBE-POSTROUTING -j MASQUERADE\n")
-	filter.WriteString("*filter\n:KUBE-FORWARD - [0:0]\n:KUBE-SERVICES - [0:0]\n" +
-		"-A FORWARD -m conntrack --ctstate NEW -j KUBE-SERVICES\n-A FORWARD -j KUBE-FORWARD\n" +
-		"-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP\n" +
-		"-A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n")
-	for _, s := range t.of(six) {
-		match := fmt.Sprintf("-A KUBE-SERVICES -d %s -p %[2]s -m %[2]s --dport %d", s.at.Addr(), s.network, s.at.Port())
-		if !s.backend.IsValid() {
-			fmt.Fprintf(&filter, "%s -j REJECT --reject-with %s\n", match, reject)
-			continue
-		}
-		if marks := t.marks(s); marks == "all" {
-			fmt.Fprintf(&nat, "%s -j KUBE-MARK-MASQ\n", match)
-		} else {
-			fmt.Fprintf(&nat, "%s -s %s -j KUBE-MARK-MASQ\n", match, marks)
-		}
-		fmt.Fprintf(&nat, "%s -j DNAT --to-destination %s\n", match, s.backend)
-	}
-	return nat.String() + "COMMIT\n" + filter.String() + "COMMIT\n"
-}
-
-func (t translation) nft(six bool) string {
-	family := "ip"
-	if six {
-		family = "ip6"
-	}
-	var nat, filter strings.Builder
-	for _, s := range t.of(six) {
-		match := fmt.Sprintf("\t\t%s daddr %s %s dport %d", family, s.at.Addr(), s.network, s.at.Port())
-		if !s.backend.IsValid() {
-			fmt.Fprintf(&filter, "%s reject\n", match)
-			continue
-		}
-		if marks := t.marks(s); marks == "all" {
-			fmt.Fprintf(&nat, "%s meta mark set mark or 0x4000\n", match)
-		} else {
-			fmt.Fprintf(&nat, "%s %s saddr %s meta mark set mark or 0x4000\n", match, family, marks)
-		}
-		fmt.Fprintf(&nat, "%s dnat to %s\n", match, s.backend)
-	}
-	return fmt.Sprintf(`table %[1]s kube-proxy
-delete table %[1]s kube-proxy
-table %[1]s kube-proxy {
-	chain services {
-%[2]s	}
-	chain prerouting {
-		type nat hook prerouting priority dstnat; jump services
-	}
-	chain output {
-		type nat hook output priority -100; jump services
-	}
-	chain postrouting {
-		type nat hook postrouting priority srcnat
-		meta mark & 0x4000 == 0 return
-		meta mark set mark xor 0x4000
-		masquerade
-	}
-	chain forward {
-		type filter hook forward priority filter
-%[3]s		ct state established,related accept
-	}
-}
-`, family, &nat, &filter)
 }
