@@ -58,6 +58,16 @@ func calls() []call {
 		{"an external address, denied", "external-bad", 80, denied, "bad", 8080, false},
 		{"a node port, allowed", "node", 30080, allowed, "good", 8080, false},
 		{"a node port, denied", "node", 30081, denied, "bad", 8080, false},
+		{"a node port at the pods' gateway, allowed", "gateway", 30080, allowed, "good", 8080, false},
+		{"a node port at the pods' gateway, denied", "gateway", 30081, denied, "bad", 8080, false},
+		{"a host port, allowed", "node", hostPortGood, allowed, "good", 8080, false},
+		{"a host port, denied", "node", hostPortBad, denied, "bad", 8080, false},
+		{"a host port at the pods' gateway, denied", "gateway", hostPortBad, denied, "bad", 8080, false},
+		{"a load balancer's address, allowed", "balancer-good", 80, allowed, "good", 8080, false},
+		{"a load balancer's address, denied", "balancer-bad", 80, denied, "bad", 8080, false},
+		{"a Service whose address is on a link of the node", "svc-dns", 80, deferred, "", 0, false},
+		{"another port of that Service", "svc-dns", 81, denied, "bad", 8080, false},
+		{"a node port at that Service's address, denied", "svc-dns", 30081, denied, "bad", 8080, false},
 		{"a port of the node that is its own", "node", 8080, deferred, "", 0, false},
 		{"a Service without backends", "svc-empty", 80, deferred, "", 0, true},
 		{"a Service that nobody translates", "svc-unknown", 80, denied, "", 0, true},
@@ -177,9 +187,9 @@ func (s *stage) check(name string, f family, network string, c call) {
 // and no more at the servers than those, none of the others has arrived.
 func (s *stage) checkAll(list []exchange) {
 	s.t.Helper()
-	want := map[string]int64{}
+	before, want := map[string]int64{}, map[string]int64{}
 	for name, n := range s.seen {
-		want[name] = n.Load()
+		before[name] = n.Load()
 	}
 	ports := make([]uint16, len(list))
 	errs := make([]error, len(list))
@@ -201,9 +211,9 @@ func (s *stage) checkAll(list []exchange) {
 			s.t.Errorf("%s: the client says %v, want an answer: %v", x.title, errs[i], x.passes())
 		}
 	}
-	for name, n := range want {
-		if got := s.seen[name].Load(); got != n {
-			s.t.Errorf("%s has taken %d calls more than it should", name, got-n)
+	for name, n := range s.seen {
+		if got := n.Load() - before[name]; got != want[name] {
+			s.t.Errorf("%s took %d calls of %d, want %d", name, got, len(list), want[name])
 		}
 	}
 	told := map[uint16][]flow{}

@@ -266,12 +266,17 @@ func TestWithoutHook(t *testing.T) {
 		for _, c := range []call{
 			{"a Service", "svc-good", 80, noHook, "", 0, false},
 			{"an external address", "external-good", 80, noHook, "", 0, false},
+			{"a load balancer's address", "balancer-good", 80, noHook, "", 0, false},
 			{"a node port", "node", 30080, noHook, "", 0, false},
+			{"a node port at the pods' gateway", "gateway", 30080, noHook, "", 0, false},
+			{"a host port", "node", hostPortGood, noHook, "", 0, false},
+			{"a host port at the pods' gateway", "gateway", hostPortGood, noHook, "", 0, false},
 			{"the node", "node", 8080, "NEW ALLOWED TO_NODE", "", 0, false},
 			{"a pod by its own address", "good", 8080, allowed, "", 0, false},
 		} {
 			s.check(name+" "+c.name, f, "tcp", c)
 		}
+		s.check(name+" a host port by UDP", f, "udp", call{"", "node", hostPortGood, noHook, "", 0, false})
 		if _, err := s.try(s.pods["free"].Namespace, "tcp", f["free"], f.at("svc-bad", 80), answerLimit); err != nil {
 			t.Errorf("%s: a pod that is not isolated: %v", name, err)
 		}
