@@ -39,7 +39,7 @@ test: packages-run packages-generate packages-metrics ## All tests that fit this
 
 .PHONY: test-race
 test-race: ## The packages with goroutines, under the race detector
-	CGO_ENABLED=1 go test -race -timeout 20m ./agent ./agent/watch ./agent/endpoint ./flows/... ./api/... ./cmd/...
+	CGO_ENABLED=1 go test -race -timeout 20m ./agent ./agent/kube ./agent/watch ./agent/endpoint ./flows/... ./api/... ./cmd/...
 
 # bench
 # Each writes JSON into test/bench/out; bench-report makes test/bench/REPORT.md

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,6 +24,9 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func at(ms int64) *timestamppb.Timestamp { return timestamppb.New(time.UnixMilli(ms)) }
+
+// seeded is for one source: they run side by side.
+func seeded(n uint64) *rand.Rand { return rand.New(rand.NewPCG(n, 1)) }
 
 // batches of flows, as one agent tells them.
 func batches(node string, random *rand.Rand, times []int64, then error) Source {
@@ -86,8 +90,7 @@ func TestOrder(t *testing.T) {
 }
 
 func TestLastOfAll(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 1))
-	sources := []Source{batches("a", random, []int64{1, 4, 6, 9}, nil), batches("b", random, []int64{2, 3, 7, 8}, nil)}
+	sources := []Source{batches("a", seeded(1), []int64{1, 4, 6, 9}, nil), batches("b", seeded(2), []int64{2, 3, 7, 8}, nil)}
 	var got []int64
 	for u := range Streams(t.Context(), sources, Options{Last: 3}) {
 		for _, f := range u.Response.GetFlows() {
@@ -101,11 +104,11 @@ func TestLastOfAll(t *testing.T) {
 
 // A node that fails is named, and the others go on.
 func TestMissing(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 1))
 	gone := errors.New("connection refused")
 	var missing []string
 	flows := 0
-	for u, err := range Streams(t.Context(), []Source{batches("a", random, []int64{5}, gone), batches("b", random, []int64{1, 2, 9}, nil), batches("c", random, nil, gone)}, Options{}) {
+	sources := []Source{batches("a", seeded(1), []int64{5}, gone), batches("b", seeded(2), []int64{1, 2, 9}, nil), batches("c", seeded(3), nil, gone)}
+	for u, err := range Streams(t.Context(), sources, Options{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,11 +129,11 @@ func TestFollow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		told := 0
+		var told atomic.Int64
 		busy := Source{Node: "busy", Updates: func(ctx context.Context) iter.Seq2[client.Update, error] {
 			return func(yield func(client.Update, error) bool) {
 				for i := int64(0); ctx.Err() == nil; i++ {
-					told++
+					told.Add(1)
 					if !yield(client.Update{Response: &pb.WatchResponse{Flows: []*pb.Flow{{Node: "busy", Time: at(i)}}}}, nil) {
 						return
 					}
@@ -152,8 +155,8 @@ func TestFollow(t *testing.T) {
 			flows += len(u.Response.GetFlows())
 			if first < 0 && flows > 0 {
 				first = time.Since(begun)
-				if first != time.Second || told > held+1 {
-					t.Errorf("the first flow came after %s, when %d were told", first, told)
+				if first != time.Second || told.Load() > held+1 {
+					t.Errorf("the first flow came after %s, when %d were told", first, told.Load())
 				}
 			}
 			if u.Lost != nil && u.Node != "quiet" {
