@@ -24,6 +24,7 @@ func (t *Tracker) settle() {
 	if t.ready() {
 		t.identify()
 		t.releaseNameless()
+		t.releaseDoubtful()
 	}
 	t.own()
 	if t.ready() {
@@ -81,6 +82,23 @@ func (t *Tracker) releaseNameless() {
 			continue
 		}
 		if p := t.pods[b.pod]; p == nil || p.UID != "" {
+			d.release()
+		}
+	}
+}
+
+// releaseDoubtful ends bindings that turn out to be another pod's: the one that
+// the hint named is gone, or another has its address as well. An address is
+// free for the next pod as soon as its interface is gone, and the object of
+// the pod before may outlive that.
+func (t *Tracker) releaseDoubtful() {
+	for _, d := range t.devices {
+		b := d.bound
+		if b == nil || !b.doubtful {
+			continue
+		}
+		another := func(p *knownPod) bool { return p.ObjectKey != b.pod || p.UID != b.uid }
+		if t.over(b) || slices.ContainsFunc(t.podsWith(b.addrs), another) {
 			d.release()
 		}
 	}
@@ -226,7 +244,7 @@ func (t *Tracker) claim() {
 			continue
 		}
 		if d.dispute = t.against(d, p, claimants[p.ObjectKey]); d.dispute == "" {
-			d.bound = &bound{pod: p.ObjectKey, uid: p.UID, addrs: sorted(p.IPs), origin: byHint, order: t.next(), seen: true}
+			d.bound = &bound{pod: p.ObjectKey, uid: p.UID, addrs: sorted(p.IPs), origin: byHint, order: t.next(), seen: true, doubtful: p.bereft}
 			d.spent = ""
 		}
 	}

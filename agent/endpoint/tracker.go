@@ -39,6 +39,10 @@ type Tracker struct {
 type knownPod struct {
 	*policy.Pod
 	since time.Time
+	// bereft: an interface that was bound to it has gone. What carries its
+	// address now is its next sandbox, or another pod that got the address
+	// before this one's object went.
+	bereft bool
 }
 
 // device is an interface with what is known of it.
@@ -77,6 +81,8 @@ type bound struct {
 	status []netip.Addr
 	// seen: the pod was known once, so that its absence means its end.
 	seen bool
+	// doubtful: by a hint, for a pod that was bereft.
+	doubtful bool
 }
 
 // NewTracker takes the options with their defaults.
@@ -140,6 +146,11 @@ func (t *Tracker) next() uint64 {
 }
 
 func (t *Tracker) deleteLink(index int) {
+	if d := t.devices[index]; d != nil && d.bound != nil {
+		if p := t.live(d.bound); p != nil {
+			p.bereft = true
+		}
+	}
 	delete(t.devices, index)
 	delete(t.pending, index)
 }
@@ -189,11 +200,14 @@ func (t *Tracker) SetPods(b policy.Batch) {
 			delete(t.pods, p.ObjectKey)
 			continue
 		}
-		since := t.opts.Now()
-		if old := t.pods[p.ObjectKey]; old != nil && old.UID == p.UID && len(old.IPs) > 0 {
-			since = old.since
+		known := &knownPod{Pod: p, since: t.opts.Now()}
+		if old := t.pods[p.ObjectKey]; old != nil && old.UID == p.UID {
+			known.bereft = old.bereft
+			if len(old.IPs) > 0 {
+				known.since = old.since
+			}
 		}
-		t.pods[p.ObjectKey] = &knownPod{Pod: p, since: since}
+		t.pods[p.ObjectKey] = known
 	}
 	t.synced = t.synced || b.Synced
 }

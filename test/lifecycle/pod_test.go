@@ -30,6 +30,7 @@ func TestPods(t *testing.T) {
 		{"a changed address", changedAddress},
 		{"an address reused", addressReused},
 		{"an address reused before its veth is gone", addressReusedEarly},
+		{"an address reused before its object is gone", addressReusedBeforeObject},
 		{"a label changed", labelChanged},
 		{"a veth renamed", vethRenamed},
 		{"a veth moved away", vethMoved},
@@ -144,6 +145,9 @@ func addressReusedEarly(s *stage) {
 	foe := s.wire("late", 25) // the route goes to the new veth
 	s.withdraw("early")
 	s.declare(describe("late", "stranger", 25))
+	s.await("the new veth is closed while the old one has the address", func() bool {
+		return s.endpoint("", "vethlate").GetState() == "notready"
+	})
 	s.refuses("a stranger, before the old veth is gone", foe, s.server)
 	must(s.t, s.node.RemovePod(friend))
 	s.inForce("late")
@@ -155,6 +159,25 @@ func addressReusedEarly(s *stage) {
 	s.await("the same pod as a client passes", func() bool {
 		return foe.Try("tcp", netip.AddrPortFrom(s.server.Addrs[0], 8080), silence) == nil
 	})
+	s.remove(foe, "late")
+	s.gone(foe.Ifindex)
+}
+
+// The first pod's veth is gone, and its object is not when the next pod's veth
+// is there with the address.
+func addressReusedBeforeObject(s *stage) {
+	friend := s.add("early", "client", 30)
+	s.inForce("early")
+	must(s.t, s.node.RemovePod(friend))
+	s.gone(friend.Ifindex)
+	foe := s.wire("late", 30)
+	s.await("the new veth is taken for the first pod's", func() bool {
+		return s.endpoint("early", "vethlate").GetState() == "enforced"
+	})
+	s.withdraw("early")
+	s.declare(describe("late", "stranger", 30))
+	s.inForce("late")
+	s.refuses("a stranger with the address that a client had", foe, s.server)
 	s.remove(foe, "late")
 	s.gone(foe.Ifindex)
 }

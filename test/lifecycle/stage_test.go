@@ -133,7 +133,8 @@ func (s *stage) await(what string, holds func() bool) {
 	defer tick.Stop()
 	for !holds() {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("not within %s: %s", limit, what)
+			list, err := s.Endpoints()
+			s.t.Fatalf("not within %s: %s; endpoints (%v): %v", limit, what, err, list)
 		}
 		<-tick.C
 	}
