@@ -145,8 +145,11 @@ func addressReusedEarly(s *stage) {
 	foe := s.wire("late", 25) // the route goes to the new veth
 	s.withdraw("early")
 	s.declare(describe("late", "stranger", 25))
-	s.await("the new veth is closed while the old one has the address", func() bool {
-		return s.endpoint("", "vethlate").GetState() == "notready"
+	// Closed while the old veth may still be meant, or already the new pod's;
+	// before the agent has heard of the pod, the veth is nobody's.
+	s.await("the new veth is closed, or the new pod's", func() bool {
+		e := s.endpoint("", "vethlate")
+		return e.GetState() == "notready" || e.GetPod() == "late" && e.GetState() == "enforced"
 	})
 	s.refuses("a stranger, before the old veth is gone", foe, s.server)
 	must(s.t, s.node.RemovePod(friend))

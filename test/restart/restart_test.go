@@ -67,6 +67,19 @@ func TestKilledUnderTraffic(t *testing.T) {
 	})
 }
 
+// The agent is told to end, as by an update of its DaemonSet, and started again
+// a few times over, under the same traffic.
+func TestStoppedUnderTraffic(t *testing.T) {
+	node.RequireKernel(t)
+	s := newStage(t)
+	s.underTraffic(t, 6, func(i int) {
+		must(t, s.agent.Replace("manifests/policies.yaml", policies(i+1)))
+		must(t, s.agent.Stop())
+		must(t, s.agent.Start())
+		must(t, s.agent.WaitReady(t.Context(), time.Minute))
+	})
+}
+
 // underTraffic does something to the agent a number of times, and fails the
 // test for each verdict that was wrong meanwhile.
 func (s *stage) underTraffic(t *testing.T, times int, do func(i int)) {
