@@ -21,7 +21,7 @@ func TestUpgradeAndDowngradeUnderTraffic(t *testing.T) {
 	node.RequireKernel(t)
 	other := buildPatched(t, layouts)
 	s := newStage(t)
-	s.flowsMove = true
+	s.countsAlone = true
 	this := s.agent.Bin
 	seen := map[string]bool{}
 	s.underTraffic(t, 6, func(i int) {
