@@ -15,7 +15,8 @@ import (
 
 // Apply brings the maps from one state of policy to the next: rows, then the
 // classes of addresses, then each endpoint's sets in one write, then the
-// epoch; after a grace period, what nothing refers to is deleted. It returns
+// epoch; after a grace period, what nothing refers to is deleted. A flip and
+// the next update's classes have a grace period between them, too. It returns
 // when addresses may be reused.
 //
 // If a map has no room, it returns a *FullError and nothing of the update is
@@ -110,10 +111,14 @@ func (d *Datapath) raiseMarks(u compile.Update) error {
 }
 
 // writeBeside writes what no packet is judged by yet (rows), and the classes
-// of addresses, for which rows are there in the old sets and in the new. On
-// failure all of it is taken back.
+// of addresses, for which rows are there in the old sets and in the new. Sets
+// of an earlier update have none: a program that still judges by one is waited
+// for. On failure all of it is taken back.
 func (d *Datapath) writeBeside(u compile.Update) error {
 	rows, err := d.putRows(u.Rows)
+	if err == nil && d.unsettled && len(u.Peers)+len(u.Prefixes) > 0 {
+		err = d.settle()
+	}
 	if err == nil {
 		err = d.putClasses(u)
 	}
@@ -262,13 +267,22 @@ func (d *Datapath) flip(u compile.Update) (bool, error) {
 	return moved, nil
 }
 
+// settle returns when no program runs that began before it.
+func (d *Datapath) settle() error {
+	if err := d.store.Settle(); err != nil {
+		return err
+	}
+	d.unsettled = false
+	return nil
+}
+
 // deleteGone deletes what the new state does not refer to, once no program
 // runs that began under the old one.
 func (d *Datapath) deleteGone(u compile.Update) error {
 	if len(u.GonePeers)+len(u.GonePrefixes)+len(u.GoneRows) == 0 {
 		return nil
 	}
-	if err := d.store.Settle(); err != nil {
+	if err := d.settle(); err != nil {
 		return err
 	}
 	return errors.Join(d.removePeers(u.GonePeers), d.removePrefixes(u.GonePrefixes), d.removeRows(u.GoneRows))

@@ -110,6 +110,48 @@ func TestOrderOfWrites(t *testing.T) {
 	}
 }
 
+// Before an address loses what only replaced sets ask for, the programs that
+// still judge by those have ended: a flip, and then a class, is a grace period
+// apart, also where the flip deleted nothing. Where no set was replaced, and
+// where one ended already, nothing waits.
+func TestClassAfterFlip(t *testing.T) {
+	n := newNode(t)
+	p := n.pod("dpflip", 1)
+	d := n.load()
+	defer stop(t, d)
+	check(t, d.Bind(p.binding()))
+	class := func(id resolve.ClassID) compile.Update {
+		return compile.Update{Peers: []resolve.PeerChange{{Addr: friend, Class: id}}}
+	}
+	block := compile.Update{Prefixes: []resolve.PrefixChange{{Prefix: netip.MustParsePrefix("10.9.0.0/16"), Class: 9}}}
+	sets := func(in, out resolve.SetID) compile.Update {
+		return compile.Update{Subjects: []compile.SubjectSets{p.sets(in, out)}}
+	}
+	for _, row := range []struct {
+		name    string
+		updates []compile.Update
+		want    []string
+	}{
+		{"the first sets", []compile.Update{sets(1, 1), class(1)}, []string{"put endpoints", "put epoch", "put peers"}},
+		{"ingress", []compile.Update{sets(2, 1), class(2), class(3)}, []string{"put endpoints", "put epoch", "settle", "put peers"}},
+		{"egress", []compile.Update{sets(2, 2), block, class(4)}, []string{"put endpoints", "put epoch", "settle", "put cidrs", "put peers"}},
+		{"both end", []compile.Update{sets(0, 0), class(5)}, []string{"put endpoints", "put epoch", "settle", "put peers"}},
+		{"none", []compile.Update{sets(0, 0), class(6)}, []string{"put peers"}},
+		{"within an update", []compile.Update{sets(3, 3), generationTwo(p), class(7)},
+			[]string{"put endpoints", "put epoch", "put rows", "put peers", "put endpoints", "put epoch", "settle", "remove cidrs", "remove rows", "put peers"}},
+	} {
+		r := &recorder{store: d.store}
+		d.store = r
+		for _, u := range row.updates {
+			check(t, d.Apply(u))
+		}
+		d.store = r.store
+		if diff := cmp.Diff(row.want, r.log); diff != "" {
+			t.Errorf("%s: order of writes (-want +got):\n%s", row.name, diff)
+		}
+	}
+}
+
 // An address that comes from no class, and a prefix, move no epoch.
 func TestEpochStays(t *testing.T) {
 	n := newNode(t)

@@ -55,6 +55,7 @@ type Datapath struct {
 	departed  map[int]uint32 // ifindex -> slot, until its flows are swept
 	slots     slotPool
 	pending   compile.Update // what found no room
+	unsettled bool           // a program may still judge by a set that an endpoint had
 	finished  bool
 	swept     sweepTotals
 	callers   callers                      // of the last sweep; nil before

@@ -82,6 +82,10 @@ func (d *Datapath) putEndpoint(ifindex int, value bpf.WeirEndpoint) (bool, error
 		return false, fmt.Errorf("write endpoint of interface %d: %w", ifindex, err)
 	}
 	d.tables.endpoints[key] = value
+	d.unsettled = d.unsettled ||
+		replaced(old.SetIngress, value.SetIngress) || replaced(old.SetEgress, value.SetEgress)
 	moved := old.SetIngress != value.SetIngress || old.SetEgress != value.SetEgress || old.Mode != value.Mode
 	return known && moved, nil
 }
+
+func replaced(old, set uint32) bool { return old != 0 && old != set }

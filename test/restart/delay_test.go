@@ -20,7 +20,6 @@ func TestDelayedReaders(t *testing.T) {
 	node.RequireKernel(t)
 	delayed := buildPatched(t, delays)
 	s := newStageOf(t, delayed)
-	s.countsAlone = true
 	must(t, s.agent.Replace("manifests/policies.yaml", shifting(0)))
 	changes := 0
 	s.underTraffic(t, 1, func(int) {
