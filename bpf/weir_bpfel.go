@@ -101,6 +101,7 @@ const (
 	WeirEndpointFlagEP_FORWARDS    WeirEndpointFlag = 1
 	WeirEndpointFlagEP_INGRESS_ANY WeirEndpointFlag = 2
 	WeirEndpointFlagEP_EGRESS_ANY  WeirEndpointFlag = 4
+	WeirEndpointFlagEP_HANDOVER    WeirEndpointFlag = 8
 )
 
 type WeirEvent struct {

@@ -56,16 +56,17 @@ func (d *Datapath) Bind(b Binding) error {
 	if err != nil {
 		return err
 	}
+	// Before the addresses: by those the program behind translation finds it.
+	moved, err := d.refresh(b.Ifindex, bound)
+	if err != nil {
+		return err
+	}
+	d.bindings[b.Ifindex] = bound
 	conflicts, err := d.claim(b)
 	if err != nil {
 		return errors.Join(err, conflicts)
 	}
 	lost, err := d.release(b.Ifindex, addressSet(b.Addrs))
-	if err != nil {
-		return errors.Join(err, conflicts)
-	}
-	d.bindings[b.Ifindex] = bound
-	moved, err := d.refresh(b.Ifindex, bound)
 	// Flows from an address that is no longer the pod's pass no source check
 	// until they are judged again.
 	if err == nil && (moved || lost) {
@@ -80,7 +81,7 @@ func (d *Datapath) Bind(b Binding) error {
 // prepare finds the slot, and checks that there is room for all.
 func (d *Datapath) prepare(b Binding) (*binding, error) {
 	b.Addrs = slices.Clone(b.Addrs)
-	bound := &binding{Binding: b}
+	bound := &binding{Binding: b, handover: !d.finished && d.attachedBefore(b.Ifindex, FromPod)}
 	fresh := 0
 	for _, a := range b.Addrs {
 		if _, ok := d.tables.local[a.Unmap()]; !ok {
@@ -96,15 +97,16 @@ func (d *Datapath) prepare(b Binding) (*binding, error) {
 		return nil, err
 	}
 	if old := d.bindings[b.Ifindex]; old != nil {
-		bound.slot = old.slot
+		bound.slot, bound.handover = old.slot, old.handover
 		return bound, nil
 	}
 	if r, ok := d.recovered[b.Ifindex]; ok && r.value.Slot >= firstSlot && r.value.Slot < d.opts.Sizes.slots() {
 		bound.slot = r.value.Slot
+		var err error
 		if !sameVeth(r, b.Addrs) { // another veth has the number by now
-			return bound, d.forgetFlows(b.Ifindex)
+			err = d.forgetFlows(b.Ifindex)
 		}
-		return bound, nil
+		return bound, errors.Join(err, d.keepShare(bound.slot))
 	}
 	slot, ok := d.slots.get()
 	if !ok {
@@ -130,6 +132,19 @@ func (d *Datapath) grantShare(slot uint32) error {
 		return fmt.Errorf("write flow limit: %w", err)
 	}
 	return nil
+}
+
+// keepShare grants a share to a slot of the run before, where this run's tables
+// of flows are new.
+func (d *Datapath) keepShare(slot uint32) error {
+	var limit uint64
+	if err := d.maps[bpf.WeirMapFlowLimit].Lookup(slot, &limit); err != nil {
+		return fmt.Errorf("read flow limit: %w", err)
+	}
+	if limit > 0 {
+		return nil
+	}
+	return d.grantShare(slot)
 }
 
 // claim makes the binding's addresses the veth's. The first error is the
@@ -223,6 +238,9 @@ func (d *Datapath) endpointOf(b *binding) bpf.WeirEndpoint {
 		value.SetIngress, value.SetEgress = uint32(sets.Ingress), uint32(sets.Egress)
 		value.Mode = uint8(b.Mode)
 		value.Flags = anyFlags(sets)
+	}
+	if b.handover && !d.finished {
+		value.Flags |= uint8(bpf.WeirEndpointFlagEP_HANDOVER)
 	}
 	if b.Forwards {
 		value.Flags |= uint8(bpf.WeirEndpointFlagEP_FORWARDS)

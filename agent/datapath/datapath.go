@@ -72,8 +72,9 @@ type pinState struct {
 // binding is a bound veth.
 type binding struct {
 	Binding
-	slot  uint32
-	value bpf.WeirEndpoint // as it stands in the map
+	slot     uint32
+	value    bpf.WeirEndpoint // as it stands in the map
+	handover bool             // until Finish the programs of the run before judge it
 }
 
 // countKey is an index into the totals.

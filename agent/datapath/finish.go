@@ -15,7 +15,8 @@ import (
 // policy was applied and every pod of the node that is known is bound: now the
 // new programs take the place of those of the run before, in place, and what
 // that run left is deleted: its tables, programs on veths that nobody bound
-// again, links of interfaces that are gone, flows and counts of other layouts.
+// again, links of interfaces that are gone, flows (once they are carried over)
+// and counts of other layouts.
 // Errors of single interfaces do not stop the rest.
 func (d *Datapath) Finish() error {
 	d.mu.Lock()
@@ -23,35 +24,42 @@ func (d *Datapath) Finish() error {
 	if d.finished {
 		return nil
 	}
+	left := d.openLeftFlows()
+	defer closeLeft(left)
+	errs := []error{d.carryFlows(left)}
 	d.finished = true
-	errs := d.takeOver()
+	errs = append(errs, d.takeOver(left)...)
 	errs = append(errs, d.dropLeft()...)
 	if err := d.pinPrograms(); err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	if err := d.store.Settle(); err != nil { // programs of the run before may still pass on trust
+	if err := d.settle(); err != nil { // programs of the run before may still pass on trust, and make entries
 		return errors.Join(append(errs, err)...)
 	}
-	errs = append(errs, d.dropPins(), d.dropOtherForwards())
+	errs = append(errs, d.carryFlows(left), d.dropPins(), d.dropOtherForwards())
 	return errors.Join(errs...)
 }
 
-// takeOver gives every bound veth its endpoint and the programs of this run.
-func (d *Datapath) takeOver() []error {
+// takeOver gives every bound veth the programs of this run. From the first
+// refresh on both programs behind translation judge, then this run's alone: so
+// there is no instant at which none does. To let go of the other takes the
+// kernel a while, in which flows begin; they are carried over before the pods'
+// programs follow at once.
+func (d *Datapath) takeOver(left []leftFlows) []error {
 	var errs []error
-	if err := d.attachForward(); err != nil {
-		errs = append(errs, err, d.giveUpForward(err.Error()))
-	}
 	for ifindex, b := range d.bindings {
 		if _, err := d.refresh(ifindex, b); err != nil {
 			errs = append(errs, err)
-			continue
-		}
-		if err := d.attach(b); err != nil {
-			errs = append(errs, err)
 		}
 	}
-	return append(errs, d.moveEpoch())
+	if err := d.attachForward(); err != nil {
+		errs = append(errs, err, d.giveUpForward(err.Error()))
+	}
+	errs = append(errs, d.carryFlows(left))
+	for _, b := range d.bindings {
+		errs = append(errs, d.attach(b))
+	}
+	return append(errs, d.carryFlows(left), d.moveEpoch())
 }
 
 // dropLeft forgets the veths of the run before that nobody bound again.

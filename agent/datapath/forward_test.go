@@ -14,11 +14,13 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/weirnet/weir/bpf"
 	"github.com/weirnet/weir/policy"
+	"github.com/weirnet/weir/policy/compile"
 	"github.com/weirnet/weir/policy/resolve"
 )
 
@@ -321,5 +323,67 @@ func TestIPVSComes(t *testing.T) {
 		if left, _ := filepath.Glob(filepath.Join(d.opts.linksDir(), "forward-*")); len(left) > 0 {
 			t.Errorf("left: %v", left)
 		}
+	})
+}
+
+// What a pod may send passes the two programs behind translation at every step
+// of a start: until its Finish, this run's knows nothing of the pod to go by.
+func TestForwardBeforeFinish(t *testing.T) {
+	eachForward(t, func(t *testing.T, n *node) {
+		p, q := n.pod("dpsends", 1), n.pod("dptakes", 2)
+		check(t, os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644))
+		listener := -1
+		q.inside(func() {
+			var err error
+			listener, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+			check(t, err)
+			check(t, unix.Bind(listener, &unix.SockaddrInet4{Port: 9}))
+			check(t, unix.SetsockoptTimeval(listener, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 2}))
+			check(t, netlink.RouteAdd(&netlink.Route{Gw: q.gateway.AsSlice()}))
+		})
+		defer unix.Close(listener)
+		p.inside(func() { check(t, netlink.RouteAdd(&netlink.Route{Gw: p.gateway.AsSlice()})) })
+		arrives := func(step string) {
+			t.Helper()
+			p.inside(func() { sendUDP(t, q.addr, 9) }) // from a port of its own: no known flow
+			if _, _, err := unix.Recvfrom(listener, make([]byte, 16), 0); err != nil {
+				t.Errorf("after %s: nothing arrives: %v", step, err)
+			}
+		}
+		allow := func(m resolve.Marks) compile.Update {
+			set, class, rule := uint32(m.Set)+1, uint32(m.Class)+1, uint32(m.Rule)+1
+			row := tcpRow(set, class, 9, rule)
+			row.Key.Protocol = uint8(policy.UDP)
+			return compile.Update{
+				Rows:     []bpf.WeirRow{row},
+				Peers:    []resolve.PeerChange{{Addr: q.addr, Class: resolve.ClassID(class)}},
+				Subjects: []compile.SubjectSets{p.sets(0, resolve.SetID(set))},
+			}
+		}
+		old := n.load()
+		check(t, old.Bind(p.binding()))
+		check(t, old.Apply(allow(marksOf(t, old))))
+		check(t, old.Finish())
+		arrives("the start of the run before")
+		stop(t, old)
+
+		n.opts.Sizes.Flows *= 2 // or it would go by the entries of the run before
+		d := n.load()
+		defer stop(t, d)
+		r := &recorder{store: d.store, after: arrives}
+		d.store = r
+		check(t, d.Bind(p.binding()))
+		check(t, d.Bind(p.binding()))
+		check(t, d.Apply(allow(marksOf(t, d))))
+		check(t, d.Finish())
+		d.store = r.store
+		want := []string{"put endpoints", "put local_ips", "put rows", "put peers", "put endpoints"}
+		if diff := cmp.Diff(want, r.log[:min(len(want), len(r.log))]); diff != "" {
+			t.Errorf("order of writes (-want +got):\n%s", diff)
+		}
+		if got := d.tables.endpoints[uint32(p.ifindex)].Flags; got&uint8(bpf.WeirEndpointFlagEP_HANDOVER) != 0 {
+			t.Errorf("flags %#x after Finish: the run before would judge it for ever", got)
+		}
+		arrives("Finish")
 	})
 }

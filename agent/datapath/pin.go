@@ -50,10 +50,10 @@ const (
 	completeMarker = "complete" // a directory: a BPF file system has no files
 )
 
-// layout is a short hash over all that two agents must agree on to share maps.
+// layout names all that two agents must agree on to share maps: the format,
+// and a short hash of the types.
 func layout(spec *ebpf.CollectionSpec, names []string) (string, error) {
 	h := sha256.New()
-	fmt.Fprintf(h, "format %d\n", format)
 	for _, name := range slices.Sorted(slices.Values(names)) {
 		m := spec.Maps[name]
 		if m == nil {
@@ -61,7 +61,7 @@ func layout(spec *ebpf.CollectionSpec, names []string) (string, error) {
 		}
 		fmt.Fprintf(h, "%s %d %d %d %d %d %s %s\n", name, m.Type, m.KeySize, m.ValueSize, m.MaxEntries, m.Flags, shape(m.Key), shape(m.Value))
 	}
-	return hex.EncodeToString(h.Sum(nil)[:6]), nil
+	return fmt.Sprintf("%d-%s", format, hex.EncodeToString(h.Sum(nil)[:6])), nil
 }
 
 // shape writes a type out with offsets: two structs of one size may differ.

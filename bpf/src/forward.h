@@ -186,6 +186,8 @@ __noinline int rule_on_forwarded(__u32 quotes)
 		return 0;
 	pkt = &work->packet;
 	read_endpoint(pkt->key.ifindex, &work->endpoint);
+	if (work->endpoint.flags & EP_HANDOVER)
+		return allow(&work->ruling, REASON_NOT_ISOLATED);
 	/* Not to be cut later needs an entry from before. */
 	if (is_unpoliced(&work->endpoint, DIR_EGRESS, &work->ruling) &&
 	    (recheck_existing || work->ruling.verdict == VERDICT_DENIED))

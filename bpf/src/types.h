@@ -89,6 +89,7 @@ enum endpoint_flag {
 	EP_FORWARDS = 1,    /* may send what it did not originate: no source check */
 	EP_INGRESS_ANY = 2, /* set_ingress has rows of class 0, which hold for every class */
 	EP_EGRESS_ANY = 4,  /* the same for set_egress */
+	EP_HANDOVER = 8,    /* the programs of the run before judge it, also behind translation */
 };
 
 enum peer_flag {

@@ -28,5 +28,9 @@ var compileMutants = []Mutant{
 // orderMutants break the order in which the datapath writes.
 var orderMutants = []Mutant{
 	{"flip-without-epoch", 29, "agent/datapath/apply.go", `if flipped || u.MoveEpoch {`, `if flipped && u.MoveEpoch {`, "live flows of a pod with new policies would keep the old verdict", Suite{"./agent/datapath", "^(TestOrderOfWrites|TestEpochStays|TestFailedFlip|TestMerge)$"}},
+	{"class-right-after-flip", 29, "agent/datapath/apply.go", `if err == nil && d.unsettled && len(`, `if err == nil && !d.unsettled && len(`, "a program that read the endpoint before a flip would find a class that the old set does not know", Suite{"./agent/datapath", "^TestClassAfterFlip$"}},
+	{"hook-judges-before-finish", 29, "agent/datapath/bind.go", `if b.handover && !d.finished {`, `if b.handover && d.finished {`, "while an agent starts, what a pod may call would be denied behind translation", Suite{"./agent/datapath", "^TestForwardBeforeFinish$"}},
+	{"flows-of-others-carried", 21, "agent/datapath/carry.go", `if b == nil || !b.sends(r.Key.Local) {`, `if b == nil {`, "an upgrade would give a pod the open flows of the last one with its veth's number", Suite{"./agent/datapath", "^TestFlowsAreCarriedOver$"}},
+	{"flows-not-carried", 26, "agent/datapath/finish.go", `left := d.openLeftFlows()`, `left := []leftFlows(nil)`, "an upgrade would take answers to open connections for new ones", Suite{"./agent/datapath", "^TestFlowsAreCarriedOver$"}},
 	{"epoch-stays-where-both-move", 29, "agent/datapath/apply.go", `if flipped || u.MoveEpoch {`, `if flipped != u.MoveEpoch {`, "a change of policies and addresses at once would leave live flows with the old verdict", Suite{"./agent/datapath", "^TestOrderOfWrites$"}},
 }

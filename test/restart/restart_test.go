@@ -127,22 +127,26 @@ func (s *stage) checkCounters(t *testing.T) {
 	defer view.Close()
 	samples, err := view.Samples("weir_dropped_packets_total{")
 	must(t, err)
-	var web, others float64
+	var web, answers, others float64
 	for name, value := range samples {
-		if strings.Contains(name, `pod="web"`) {
+		switch {
+		case strings.Contains(name, `pod="web"`):
 			web += value
-		} else {
+		case strings.Contains(name, `direction="ingress"`) && strings.Contains(name, `pod="frontend",reason="no-rule"`):
+			answers += value
+		default:
 			others += value
 		}
 	}
 	sent, err := s.stranger.TCPSegmentsSent()
 	must(t, err)
-	complain := t.Errorf
-	if s.countsAlone {
-		complain = t.Logf
+	if s.answersRepeat {
+		t.Logf("answers that were dropped once: %.0f", answers)
+	} else {
+		others += answers
 	}
 	if uint64(web) != sent || others > 0 {
-		complain("at web %.0f packets were dropped and elsewhere %.0f, the stranger sent %d: %v", web, others, sent, samples)
+		t.Errorf("at web %.0f packets were dropped and elsewhere %.0f, the stranger sent %d: %v", web, others, sent, samples)
 	}
 }
 
@@ -158,10 +162,9 @@ type stage struct {
 	agent                   *node.Agent
 	web, frontend, stranger *netns.Pod
 	arrived                 atomic.Int64 // connections from the stranger that web accepted
-	// countsAlone: a single packet that was dropped and sent again is logged,
-	// and does not fail the test. Known where layouts change (README), and one
-	// in some thousand connections where programs linger between lookups.
-	countsAlone bool
+	// answersRepeat: the answer to a flow that began while programs of two
+	// layouts changed places may be dropped once, and is sent again (README).
+	answersRepeat bool
 }
 
 func newStage(t *testing.T) *stage {

@@ -16,12 +16,13 @@ import (
 // An agent is replaced by a build whose rows and flows have another layout,
 // and that by the first again, a few times over, under the traffic of
 // TestKilledUnderTraffic. Both tables are new to each of them: what is judged
-// meanwhile, is judged by the tables of the agent before.
+// meanwhile, is judged by the tables of the agent before, and its flows are
+// carried over.
 func TestUpgradeAndDowngradeUnderTraffic(t *testing.T) {
 	node.RequireKernel(t)
 	other := buildPatched(t, layouts)
 	s := newStage(t)
-	s.countsAlone = true
+	s.answersRepeat = true
 	this := s.agent.Bin
 	seen := map[string]bool{}
 	s.underTraffic(t, 6, func(i int) {
