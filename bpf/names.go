@@ -128,6 +128,8 @@ func EndpointFlagName(v WeirEndpointFlag) string {
 		return "forwards"
 	case WeirEndpointFlagEP_INGRESS_ANY:
 		return "ingress-any"
+	case WeirEndpointFlagEP_HANDOVER:
+		return "handover"
 	case WeirEndpointFlagEP_EGRESS_ANY:
 		return "egress-any"
 	}
