@@ -3,6 +3,7 @@
 package record
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -104,14 +105,17 @@ func write(dir, name string, content any) error {
 	return os.WriteFile(filepath.Join(dir, name), append(raw, '\n'), 0o644)
 }
 
-// Load reads a file of results.
+// Load reads a file of results. One with fields that this build does not know
+// is an error.
 func Load[T any](dir, name string) (T, error) {
 	var content T
 	raw, err := os.ReadFile(filepath.Join(dir, name))
 	if err != nil {
 		return content, err
 	}
-	if err := json.Unmarshal(raw, &content); err != nil {
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&content); err != nil {
 		return content, fmt.Errorf("read %s: %w; delete it and run its benchmark again", filepath.Join(dir, name), err)
 	}
 	return content, nil

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/weirnet/weir/test/bench/record"
 )
 
 // page is REPORT.md.
@@ -21,19 +23,19 @@ func (r results) page(plots map[string]string) string {
 		table(&b, []string{"what", "target", "measured", "met"}, rows)
 	}
 	if len(r.packets) > 0 {
-		r.section(&b, "Packets", packetsFile, "CPU time of a packet in ns, less that of an empty program.", plots)
+		r.section(&b, "Packets", record.PacketsFile, "CPU time of a packet in ns, less that of an empty program.", plots)
 		packetTable(&b, r.packets)
 	}
 	if len(r.spread) > 0 {
-		r.section(&b, "New flows to peers of all rows", spreadFile, "The worst case for the caches: no two flows in a row meet one row of policy.", plots)
+		r.section(&b, "New flows to peers of all rows", record.SpreadFile, "The worst case for the caches: no two flows in a row meet one row of policy.", plots)
 		packetTable(&b, r.spread)
 	}
 	if len(r.traffic) > 0 {
-		r.section(&b, "Traffic", trafficFile, "Ratio to the baseline, with its 95 % interval. Latency: less is better. Rate of one-way UDP: more is better.", plots)
+		r.section(&b, "Traffic", record.TrafficFile, "Ratio to the baseline, with its 95 % interval. Latency: less is better. Rate of one-way UDP: more is better.", plots)
 		r.trafficTables(&b)
 	}
 	if len(r.control) > 0 {
-		r.section(&b, "Control plane", controlFile, "Resolve, compile, and the writes into the maps; medians in ms.", plots)
+		r.section(&b, "Control plane", record.ControlFile, "Resolve, compile, and the writes into the maps; medians in ms.", plots)
 		r.controlTable(&b)
 	}
 	return b.String()
@@ -74,10 +76,10 @@ func table(b *strings.Builder, head []string, rows [][]string) {
 
 // packetTable: a line for each case, program and family, a column for each
 // number of rows.
-func packetTable(b *strings.Builder, list []packet) {
+func packetTable(b *strings.Builder, list []record.Packet) {
 	type line struct{ name, program, family string }
 	head := []string{"case", "program", "family"}
-	counts := distinct(list, func(p packet) int { return p.Rows })
+	counts := distinct(list, func(p record.Packet) int { return p.Rows })
 	cells := map[line]map[int]string{}
 	for _, p := range list {
 		l := line{p.Case, p.Program, p.Family}
@@ -89,8 +91,8 @@ func packetTable(b *strings.Builder, list []packet) {
 	for _, n := range counts {
 		head = append(head, fmt.Sprintf("%d rows", n))
 	}
-	lines := distinct(list, func(p packet) line { return line{p.Case, p.Program, p.Family} })
-	order := distinct(list, func(p packet) string { return p.Case })
+	lines := distinct(list, func(p record.Packet) line { return line{p.Case, p.Program, p.Family} })
+	order := distinct(list, func(p record.Packet) string { return p.Case })
 	slices.SortStableFunc(lines, func(x, y line) int { return slices.Index(order, x.name) - slices.Index(order, y.name) })
 	var rows [][]string
 	for _, l := range lines {
@@ -107,20 +109,20 @@ func packetTable(b *strings.Builder, list []packet) {
 // column for each number of policies.
 func (r results) trafficTables(b *strings.Builder) {
 	type group struct{ workload, wiring string }
-	for _, g := range distinct(r.traffic, func(t traffic) group { return group{t.Workload, t.Wiring} }) {
-		var list []traffic
+	for _, g := range distinct(r.traffic, func(t record.Traffic) group { return group{t.Workload, t.Wiring} }) {
+		var list []record.Traffic
 		for _, t := range r.traffic {
 			if t.Workload == g.workload && t.Wiring == g.wiring {
 				list = append(list, t)
 			}
 		}
-		counts := distinct(list, func(t traffic) int { return t.Policies })
+		counts := distinct(list, func(t record.Traffic) int { return t.Policies })
 		head := []string{g.workload + ", " + g.wiring}
 		for _, n := range counts {
 			head = append(head, fmt.Sprintf("%d policies", n))
 		}
 		var rows [][]string
-		for _, variant := range distinct(list, func(t traffic) string { return t.Variant }) {
+		for _, variant := range distinct(list, func(t record.Traffic) string { return t.Variant }) {
 			row := []string{variant}
 			for _, t := range list {
 				if t.Variant == variant {
@@ -135,7 +137,7 @@ func (r results) trafficTables(b *strings.Builder) {
 }
 
 // cell is the value of a baseline, or a ratio to it.
-func cell(t traffic) string {
+func cell(t record.Traffic) string {
 	if t.Baseline == "" {
 		return fmt.Sprintf("%.5g %s", t.Value, t.Unit)
 	}

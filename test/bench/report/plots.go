@@ -10,6 +10,8 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/plotutil"
 	"gonum.org/v1/plot/vg"
+
+	"github.com/weirnet/weir/test/bench/record"
 )
 
 // draw writes the plots, and returns from which results each is made.
@@ -19,10 +21,10 @@ func draw(r results, dir string) (map[string]string, error) {
 		name, file string
 		make       func() (*plot.Plot, error)
 	}{
-		{"packets.svg", packetsFile, r.packetPlot},
-		{"traffic-connect.svg", trafficFile, func() (*plot.Plot, error) { return r.trafficPlot("connect-request-close") }},
-		{"traffic-udp.svg", trafficFile, func() (*plot.Plot, error) { return r.trafficPlot("one-way-UDP") }},
-		{"control.svg", controlFile, r.controlPlot},
+		{"packets.svg", record.PacketsFile, r.packetPlot},
+		{"traffic-connect.svg", record.TrafficFile, func() (*plot.Plot, error) { return r.trafficPlot("connect-request-close") }},
+		{"traffic-udp.svg", record.TrafficFile, func() (*plot.Plot, error) { return r.trafficPlot("one-way-UDP") }},
+		{"control.svg", record.ControlFile, r.controlPlot},
 	} {
 		p, err := d.make()
 		if err == nil && p != nil {
@@ -72,7 +74,7 @@ func chart(title, x, y string, logarithmicY bool, lines []line) (*plot.Plot, err
 
 func (r results) packetPlot() (*plot.Plot, error) {
 	var lines []line
-	for _, name := range distinct(r.packets, func(p packet) string { return p.Case }) {
+	for _, name := range distinct(r.packets, func(p record.Packet) string { return p.Case }) {
 		l := line{name: name}
 		for _, p := range r.packets {
 			if p.Case == name && p.Program == "from_pod" && p.Family == "IPv4" {
@@ -88,7 +90,7 @@ func (r results) packetPlot() (*plot.Plot, error) {
 
 func (r results) trafficPlot(workload string) (*plot.Plot, error) {
 	var lines []line
-	for _, variant := range distinct(r.traffic, func(t traffic) string { return t.Variant }) {
+	for _, variant := range distinct(r.traffic, func(t record.Traffic) string { return t.Variant }) {
 		l := line{name: variant}
 		for _, t := range r.traffic {
 			if t.Variant == variant && t.Workload == workload && t.Wiring == "routed" && t.Baseline != "" {
@@ -108,7 +110,7 @@ func (r results) trafficPlot(workload string) (*plot.Plot, error) {
 
 func (r results) controlPlot() (*plot.Plot, error) {
 	var lines []line
-	for _, operation := range distinct(r.control, func(c control) string { return c.Operation }) {
+	for _, operation := range distinct(r.control, func(c record.Control) string { return c.Operation }) {
 		l := line{name: operation}
 		for _, c := range r.control {
 			if c.Operation == operation {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/weirnet/weir/test/bench/record"
 )
 
 func write(t *testing.T, dir, name, content string) {
@@ -18,8 +20,8 @@ func write(t *testing.T, dir, name, content string) {
 
 func TestReport(t *testing.T) {
 	out, page := t.TempDir(), t.TempDir()
-	write(t, out, runsFile, `{"packets.json": {"machine": "an abacus", "kernel": "6.18", "commit": "abc123", "notes": ["a note"]}}`)
-	write(t, out, packetsFile, `[
+	write(t, out, record.RunsFile, `{"packets.json": {"machine": "an abacus", "kernel": "6.18", "commit": "abc123", "notes": ["a note"]}}`)
+	write(t, out, record.PacketsFile, `[
 		{"program": "from_pod", "case": "new", "family": "IPv4", "rows": 1, "ns_over_empty": 500, "rounds": 5},
 		{"program": "from_pod", "case": "new", "family": "IPv4", "rows": 60000, "ns_over_empty": 700.5, "rounds": 5}]`)
 	if err := report(out, page); err != nil {
@@ -49,11 +51,11 @@ func TestBadResults(t *testing.T) {
 	for _, row := range []struct{ name, content, want string }{
 		{"nothing", "", "run make bench-packets"},
 		{"unknown field", `[{"program": "from_pod", "color": "red"}]`, "color"},
-		{"cut off", `[{"program": "from`, packetsFile},
+		{"cut off", `[{"program": "from`, record.PacketsFile},
 	} {
 		out := t.TempDir()
 		if row.content != "" {
-			write(t, out, packetsFile, row.content)
+			write(t, out, record.PacketsFile, row.content)
 		}
 		if err := report(out, t.TempDir()); err == nil || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s: %v, want an error with %q", row.name, err, row.want)

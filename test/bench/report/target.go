@@ -5,6 +5,8 @@ package main
 import (
 	"fmt"
 	"slices"
+
+	"github.com/weirnet/weir/test/bench/record"
 )
 
 // target is a limit of the project, and the worst that was measured for it.
@@ -28,7 +30,7 @@ func (r results) packetTargets() []target {
 		{"established, 1 flow", 35}, {"established, 10k flows", 90}, {"established, 400k flows", 450},
 		{"new", 600}, {"new, evicting", 950}, {"denied first", 350}, {"denied repeat", 150},
 	} {
-		var worst packet
+		var worst record.Packet
 		for _, p := range r.packets {
 			if p.Case == row.name && p.NsOverEmpty > worst.NsOverEmpty {
 				worst = p
@@ -47,15 +49,15 @@ func (r results) packetTargets() []target {
 
 // slope is the greatest growth from the fewest to the most rows.
 func (r results) slope(name string) (slope float64, of string) {
-	for _, program := range distinct(r.packets, func(p packet) string { return p.Program }) {
-		for _, family := range distinct(r.packets, func(p packet) string { return p.Family }) {
-			var list []packet
+	for _, program := range distinct(r.packets, func(p record.Packet) string { return p.Program }) {
+		for _, family := range distinct(r.packets, func(p record.Packet) string { return p.Family }) {
+			var list []record.Packet
 			for _, p := range r.packets {
 				if p.Case == name && p.Program == program && p.Family == family {
 					list = append(list, p)
 				}
 			}
-			slices.SortFunc(list, func(a, b packet) int { return a.Rows - b.Rows })
+			slices.SortFunc(list, func(a, b record.Packet) int { return a.Rows - b.Rows })
 			if len(list) < 2 || list[0].NsOverEmpty <= 0 {
 				continue
 			}
@@ -74,7 +76,7 @@ func (r results) trafficTargets() []target {
 		limit    float64
 		most     bool // the limit is the greatest ratio, else the least
 	}{{"request/response", 1.03, true}, {"connect-request-close", 1.05, true}, {"one-way-UDP", 0.95, false}} {
-		var worst traffic
+		var worst record.Traffic
 		for _, t := range r.traffic {
 			if t.Workload == row.workload && t.Variant == "weir" && (worst.Variant == "" || (t.Ratio > worst.Ratio) == row.most) {
 				worst = t
