@@ -23,7 +23,29 @@ import (
 type leftFlows struct {
 	table      *ebpf.Map
 	key, value relayout
+	first      int    // where a value holds its field first
 	into       string // the map that takes its entries
+}
+
+// carrier takes over the entries of bound pods that this run's tables lack. One
+// pass before the programs change places takes the bulk, the others what began
+// since, the last of them when no program makes entries there any more. An
+// entry of this run's programs is newer, and stays.
+type carrier struct {
+	d     *Datapath
+	left  []leftFlows
+	again bool              // there was a pass
+	since uint32            // ticks: entries from before were met by it
+	room  map[uint32]uint64 // slot -> entries that it may still make
+	made  map[uint32]uint64 // slot -> entries made in flows
+}
+
+func (d *Datapath) newCarrier() *carrier { return &carrier{d: d, left: d.openLeftFlows()} }
+
+func (c *carrier) close() {
+	for _, l := range c.left {
+		l.table.Close()
+	}
 }
 
 // openLeftFlows opens what runs before used and this one does not. A table that
@@ -74,13 +96,8 @@ func openLeft(path string, spec *ebpf.MapSpec) (leftFlows, error) {
 	if lacks := slices.Concat(l.key.lacks, slices.DeleteFunc(l.value.lacks, func(f string) bool { return !decides(f) })); len(lacks) > 0 {
 		return leftFlows{}, errors.Join(fmt.Errorf("entries of %s have no %s", path, strings.Join(lacks, ", ")), m.Close())
 	}
+	l.first = l.value.offset("first")
 	return l, nil
-}
-
-func closeLeft(left []leftFlows) {
-	for _, l := range left {
-		l.table.Close()
-	}
 }
 
 // decides: an entry without the field would be another verdict.
@@ -88,40 +105,36 @@ func decides(field string) bool {
 	return slices.Contains([]string{"first", "last_tx", "last_rx", "epoch", "initiator", "verdict", "reason", "flags", "tcp_tx", "tcp_rx", "tag"}, field)
 }
 
-// carryFlows takes over the entries of bound pods that this run's tables lack.
-// One pass before the programs change places takes the bulk, the others what
-// came meanwhile, the last of them when no program makes entries there any
-// more. An entry of this run's programs is newer, and stays.
-func (d *Datapath) carryFlows(left []leftFlows) error {
-	if len(left) == 0 {
+// pass walks all tables once.
+func (c *carrier) pass() error {
+	if len(c.left) == 0 {
 		return nil
 	}
-	c := carrier{d: d, room: map[uint32]uint64{}, made: map[uint32]uint64{}}
-	for _, b := range d.bindings {
-		room, err := d.roomOf(b.slot)
-		if err != nil {
+	clock, err := c.d.Clock()
+	if err != nil {
+		return fmt.Errorf("carry flows over: %w", err)
+	}
+	c.room, c.made = map[uint32]uint64{}, map[uint32]uint64{}
+	for _, b := range c.d.bindings {
+		if c.room[b.slot], err = c.d.roomOf(b.slot); err != nil {
 			return err
 		}
-		c.room[b.slot] = room
 	}
 	var errs []error
-	for _, l := range left {
+	for _, l := range c.left {
 		if err := c.table(l); err != nil {
 			errs = append(errs, fmt.Errorf("carry flows over: %w", err))
 		}
 	}
+	c.again, c.since = true, clock.Ticks-clock.PerSecond // a second for what was being entered
 	return errors.Join(append(errs, c.charge())...)
-}
-
-// carrier is one pass.
-type carrier struct {
-	d    *Datapath
-	room map[uint32]uint64 // slot -> entries that it may still make
-	made map[uint32]uint64 // slot -> entries made in flows
 }
 
 func (c *carrier) table(l leftFlows) error {
 	return eachEntry(l.table, func(key, value []byte) error {
+		if c.again && int32(binary.NativeEndian.Uint32(value[l.first:])-c.since) < 0 {
+			return nil
+		}
 		var r FlowRecord
 		if err := l.key.decode(key, &r.Key); err != nil {
 			return err
@@ -251,7 +264,15 @@ type relayout struct {
 	lacks  []string // fields that the source has not
 }
 
-type fieldCopy struct{ from, to, size int }
+type fieldCopy struct {
+	name           string
+	from, to, size int
+}
+
+// offset of a field that the source has.
+func (r relayout) offset(name string) int {
+	return r.fields[slices.IndexFunc(r.fields, func(f fieldCopy) bool { return f.name == name })].from
+}
 
 // relayoutsOf compares the key and value of a map, as its own BTF tells them,
 // with those of a spec.
@@ -306,7 +327,7 @@ func relayoutOf(types *btf.Spec, ours btf.Type, size uint32) (relayout, error) {
 		if err != nil {
 			return relayout{}, fmt.Errorf("field %s of struct %s: %w", m.Name, name, err)
 		}
-		r.fields = append(r.fields, fieldCopy{from: int(old.Offset.Bytes()), to: int(m.Offset.Bytes()), size: n})
+		r.fields = append(r.fields, fieldCopy{name: m.Name, from: int(old.Offset.Bytes()), to: int(m.Offset.Bytes()), size: n})
 	}
 	return r, nil
 }

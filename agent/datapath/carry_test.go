@@ -50,7 +50,7 @@ func TestFlowsAreCarriedOver(t *testing.T) {
 	spilled := openFlow(clock, kept, kept.addr, 2)
 	foreign := openFlow(clock, kept, gone.addr, 3) // its address and its veth are two pods' by now
 	left := openFlow(clock, gone, gone.addr, 4)
-	late := openFlow(clock, kept, kept.addr, 5)
+	late := openFlow(Clock{Ticks: clock.Ticks + 10*clock.PerSecond, PerSecond: clock.PerSecond}, kept, kept.addr, 5)
 	newer := openFlow(clock, kept, kept.addr, 6)
 	slot := old.bindings[kept.ifindex].slot
 	enter(t, old, bpf.WeirMapFlows, slot, known, foreign, left)
@@ -217,7 +217,7 @@ func TestRelayout(t *testing.T) {
 		check(t, m.Unpin())
 		check(t, m.Close())
 		if err == nil {
-			closeLeft([]leftFlows{l})
+			l.table.Close()
 			t.Errorf("%s: taken for a table of flows", name)
 		}
 	}

@@ -24,11 +24,11 @@ func (d *Datapath) Finish() error {
 	if d.finished {
 		return nil
 	}
-	left := d.openLeftFlows()
-	defer closeLeft(left)
-	errs := []error{d.carryFlows(left)}
+	flows := d.newCarrier()
+	defer flows.close()
+	errs := []error{flows.pass()}
 	d.finished = true
-	errs = append(errs, d.takeOver(left)...)
+	errs = append(errs, d.takeOver(flows)...)
 	errs = append(errs, d.dropLeft()...)
 	if err := d.pinPrograms(); err != nil {
 		return errors.Join(append(errs, err)...)
@@ -36,7 +36,7 @@ func (d *Datapath) Finish() error {
 	if err := d.settle(); err != nil { // programs of the run before may still pass on trust, and make entries
 		return errors.Join(append(errs, err)...)
 	}
-	errs = append(errs, d.carryFlows(left), d.dropPins(), d.dropOtherForwards())
+	errs = append(errs, flows.pass(), d.dropPins(), d.dropOtherForwards())
 	return errors.Join(errs...)
 }
 
@@ -45,7 +45,7 @@ func (d *Datapath) Finish() error {
 // there is no instant at which none does. To let go of the other takes the
 // kernel a while, in which flows begin; they are carried over before the pods'
 // programs follow at once.
-func (d *Datapath) takeOver(left []leftFlows) []error {
+func (d *Datapath) takeOver(flows *carrier) []error {
 	var errs []error
 	for ifindex, b := range d.bindings {
 		if _, err := d.refresh(ifindex, b); err != nil {
@@ -55,11 +55,11 @@ func (d *Datapath) takeOver(left []leftFlows) []error {
 	if err := d.attachForward(); err != nil {
 		errs = append(errs, err, d.giveUpForward(err.Error()))
 	}
-	errs = append(errs, d.carryFlows(left))
+	errs = append(errs, flows.pass())
 	for _, b := range d.bindings {
 		errs = append(errs, d.attach(b))
 	}
-	return append(errs, d.carryFlows(left), d.moveEpoch())
+	return append(errs, flows.pass(), d.moveEpoch())
 }
 
 // dropLeft forgets the veths of the run before that nobody bound again.
