@@ -53,9 +53,11 @@ type controller struct {
 	synced        bool // the first full lists of objects are applied
 	listed        bool // the first full list of interfaces was told
 	finished      bool
-	inspectable   chan struct{} // closed when finished
-	changed       bool          // objects, since remarked
-	remarked      time.Time     // when the rules were last compared with the pods
+	inspectable   chan struct{}    // closed when finished
+	changed       bool             // objects, since remarked
+	remarked      time.Time        // when the rules were last compared with the pods
+	uncollected   time.Time        // since when there may be something to collect; zero: there is not
+	pause         <-chan time.Time // ends when it is to be collected
 	generation    uint64
 	hostPorts     map[policy.ObjectKey][]policy.PortNumber
 	nodePorts     map[policy.ObjectKey][]policy.PortNumber
@@ -104,6 +106,8 @@ func (c *controller) run(ctx context.Context, batches <-chan policy.Batch) error
 			c.takeLinks(e)
 		case ask := <-c.asks:
 			ask()
+		case <-c.pause:
+			c.collect()
 		}
 		c.finish()
 	}
@@ -133,11 +137,37 @@ func (c *controller) takeBatch(b policy.Batch) {
 	if len(b.Pods) > 0 {
 		c.look() // its veth may be there, with addresses that nobody told of
 	}
-	c.push(c.engine.Collect(), time.Time{})
 	c.synced = c.synced || b.Synced
+	c.collectSoon()
 	c.changed = true
 	c.reportManifests()
 	c.notices.unusable(b)
+}
+
+// Collect waits for running programs, and a change that comes meanwhile would
+// wait with it: so it is left for a moment without changes, but not for long.
+const (
+	collectPause = 20 * time.Millisecond
+	collectAfter = time.Second
+)
+
+// collectSoon has dropped what nothing refers to any more. At once where the
+// tables have less room than a change may need beside what is to be dropped.
+func (c *controller) collectSoon() {
+	now := time.Now()
+	if c.uncollected.IsZero() {
+		c.uncollected = now
+	}
+	if c.dp.Crowded() || now.Sub(c.uncollected) > collectAfter {
+		c.collect()
+		return
+	}
+	c.pause = time.After(collectPause)
+}
+
+func (c *controller) collect() {
+	c.uncollected, c.pause = time.Time{}, nil
+	c.push(c.engine.Collect(), time.Time{})
 }
 
 // push applies a delta. An update that finds no room is kept by the data path

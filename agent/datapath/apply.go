@@ -253,18 +253,13 @@ func (d *Datapath) flip(u compile.Update) (bool, error) {
 	for _, s := range u.Subjects {
 		changed[s.Pod] = true
 	}
-	moved := false
-	for ifindex, b := range d.bindings {
-		if !changed[b.Pod] {
-			continue
+	var values []bpf.WeirEndpoint
+	for _, b := range d.bindings {
+		if changed[b.Pod] {
+			values = append(values, d.endpointOf(b))
 		}
-		again, err := d.refresh(ifindex, b)
-		if err != nil {
-			return moved, err
-		}
-		moved = moved || again
 	}
-	return moved, nil
+	return d.putEndpoints(values...)
 }
 
 // settle returns when no program runs that began before it.

@@ -57,7 +57,7 @@ func (d *Datapath) Bind(b Binding) error {
 		return err
 	}
 	// Before the addresses: by those the program behind translation finds it.
-	moved, err := d.refresh(b.Ifindex, bound)
+	moved, err := d.putEndpoints(d.endpointOf(bound))
 	if err != nil {
 		return err
 	}
@@ -219,16 +219,6 @@ func (d *Datapath) release(ifindex int, wanted map[netip.Addr]bool) (bool, error
 	return true, nil
 }
 
-// refresh writes the endpoint as it has to be by now.
-func (d *Datapath) refresh(ifindex int, b *binding) (bool, error) {
-	value := d.endpointOf(b)
-	moved, err := d.putEndpoint(ifindex, value)
-	if err == nil {
-		b.value = value
-	}
-	return moved, err
-}
-
 func (d *Datapath) endpointOf(b *binding) bpf.WeirEndpoint {
 	value := bpf.WeirEndpoint{Ifindex: uint32(b.Ifindex), Slot: b.slot, Mode: uint8(d.opts.Unready)}
 	if unready(b.Mode) {
@@ -359,13 +349,13 @@ func (d *Datapath) SetMode(pod policy.ObjectKey, mode bpf.WeirMode) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	found, moved := false, false
-	for ifindex, b := range d.bindings {
+	for _, b := range d.bindings {
 		if b.Pod != pod {
 			continue
 		}
 		found = true
 		b.Mode = mode
-		again, err := d.refresh(ifindex, b)
+		again, err := d.putEndpoints(d.endpointOf(b))
 		if err != nil {
 			return err
 		}

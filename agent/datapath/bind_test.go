@@ -21,11 +21,11 @@ func TestBind(t *testing.T) {
 	defer stop(t, d)
 	check(t, d.Apply(generationOne(a)))
 	check(t, d.Finish())
-	mode := func(p *pod) bpf.WeirMode { return bpf.WeirMode(d.bindings[p.ifindex].value.Mode) }
+	mode := func(p *pod) bpf.WeirMode { return bpf.WeirMode(d.tables.endpoints[uint32(p.ifindex)].Mode) }
 
 	check(t, d.Bind(a.binding())) // its sets came before it
-	if d.bindings[a.ifindex].value.SetIngress != 1 || mode(a) != bpf.WeirModeMODE_ENFORCE {
-		t.Errorf("%+v, want set 1 enforced", d.bindings[a.ifindex].value)
+	if d.tables.endpoints[uint32(a.ifindex)].SetIngress != 1 || mode(a) != bpf.WeirModeMODE_ENFORCE {
+		t.Errorf("%+v, want set 1 enforced", d.tables.endpoints[uint32(a.ifindex)])
 	}
 	check(t, d.Bind(b.binding())) // nothing is known of it
 	if mode(b) != bpf.WeirModeMODE_NOT_READY {
@@ -51,8 +51,8 @@ func TestBind(t *testing.T) {
 	reborn := a.binding()
 	reborn.UID = "another"
 	check(t, d.Bind(reborn))
-	if mode(a) != bpf.WeirModeMODE_NOT_READY || d.bindings[a.ifindex].value.SetIngress != 0 {
-		t.Errorf("%+v for another pod of the name, want not ready", d.bindings[a.ifindex].value)
+	if mode(a) != bpf.WeirModeMODE_NOT_READY || d.tables.endpoints[uint32(a.ifindex)].SetIngress != 0 {
+		t.Errorf("%+v for another pod of the name, want not ready", d.tables.endpoints[uint32(a.ifindex)])
 	}
 	l, err := netlink.LinkByIndex(a.ifindex)
 	check(t, err)

@@ -89,6 +89,14 @@ func (d *Datapath) Usage() []Usage {
 	}
 }
 
+// Crowded: a table of policy is a quarter full or more.
+func (d *Datapath) Crowded() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.opts.Sizes
+	return len(d.tables.peers) > int(s.Peers/4) || len(d.tables.prefixes) > int(s.Prefixes/4) || d.tables.rows > int(s.Rows/4)
+}
+
 // forgetDrops deletes the drop counters of interfaces, and returns how many
 // entries are left.
 func (d *Datapath) forgetDrops(departed map[int]uint32) (int, error) {

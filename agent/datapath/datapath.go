@@ -73,8 +73,7 @@ type pinState struct {
 type binding struct {
 	Binding
 	slot     uint32
-	value    bpf.WeirEndpoint // as it stands in the map
-	handover bool             // until Finish the programs of the run before judge it
+	handover bool // until Finish the programs of the run before judge it
 }
 
 // countKey is an index into the totals.

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/weirnet/weir/bpf"
 )
 
 // Finish ends the start of a run. It is called once the first full state of
@@ -40,18 +42,18 @@ func (d *Datapath) Finish() error {
 	return errors.Join(errs...)
 }
 
-// takeOver gives every bound veth the programs of this run. From the first
-// refresh on both programs behind translation judge, then this run's alone: so
+// takeOver gives every bound veth the programs of this run. From the write of
+// the endpoints on both programs behind translation judge, then this run's alone: so
 // there is no instant at which none does. To let go of the other takes the
 // kernel a while, in which flows begin; they are carried over before the pods'
 // programs follow at once.
 func (d *Datapath) takeOver(flows *carrier) []error {
-	var errs []error
-	for ifindex, b := range d.bindings {
-		if _, err := d.refresh(ifindex, b); err != nil {
-			errs = append(errs, err)
-		}
+	var values []bpf.WeirEndpoint
+	for _, b := range d.bindings {
+		values = append(values, d.endpointOf(b))
 	}
+	_, err := d.putEndpoints(values...)
+	errs := []error{err}
 	if err := d.attachForward(); err != nil {
 		errs = append(errs, err, d.giveUpForward(err.Error()))
 	}

@@ -4,6 +4,7 @@ package datapath
 
 import (
 	"fmt"
+	"slices"
 	"net/netip"
 
 	"github.com/weirnet/weir/bpf"
@@ -70,22 +71,33 @@ func (d *Datapath) moveEpoch() error {
 	return nil
 }
 
-// putEndpoint writes an endpoint if it differs, and reports whether live flows
-// have to be judged again: it got another set or another mode.
-func (d *Datapath) putEndpoint(ifindex int, value bpf.WeirEndpoint) (bool, error) {
-	key := uint32(ifindex)
-	old, known := d.tables.endpoints[key]
-	if known && old == value {
+// putEndpoints writes the endpoints that differ, each by its ifindex, and
+// reports whether live flows have to be judged again: one got another set or
+// another mode.
+func (d *Datapath) putEndpoints(values ...bpf.WeirEndpoint) (bool, error) {
+	values = slices.DeleteFunc(values, func(v bpf.WeirEndpoint) bool {
+		old, known := d.tables.endpoints[v.Ifindex]
+		return known && old == v
+	})
+	if len(values) == 0 {
 		return false, nil
 	}
-	if _, err := d.store.Put(bpf.WeirMapEndpoints, []uint32{key}, []bpf.WeirEndpoint{value}); err != nil {
-		return false, fmt.Errorf("write endpoint of interface %d: %w", ifindex, err)
+	keys := make([]uint32, len(values))
+	for i, v := range values {
+		keys[i] = v.Ifindex
 	}
-	d.tables.endpoints[key] = value
-	d.unsettled = d.unsettled ||
-		replaced(old.SetIngress, value.SetIngress) || replaced(old.SetEgress, value.SetEgress)
-	moved := old.SetIngress != value.SetIngress || old.SetEgress != value.SetEgress || old.Mode != value.Mode
-	return known && moved, nil
+	n, err := d.store.Put(bpf.WeirMapEndpoints, keys, values)
+	moved := false
+	for _, v := range values[:n] {
+		old, known := d.tables.endpoints[v.Ifindex]
+		d.tables.endpoints[v.Ifindex] = v
+		d.unsettled = d.unsettled || replaced(old.SetIngress, v.SetIngress) || replaced(old.SetEgress, v.SetEgress)
+		moved = moved || known && (old.SetIngress != v.SetIngress || old.SetEgress != v.SetEgress || old.Mode != v.Mode)
+	}
+	if err != nil {
+		return moved, fmt.Errorf("write endpoint of interface %d: %w", keys[min(n, len(keys)-1)], err)
+	}
+	return moved, nil
 }
 
 func replaced(old, set uint32) bool { return old != 0 && old != set }

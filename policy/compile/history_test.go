@@ -61,6 +61,9 @@ func TestNoWrongInstant(t *testing.T) {
 				w.apply(b)
 				after := judgements(w, packets)
 				checkSteps(t, m, w, packets, m.compiler.Compile(m.engine.Apply(b)), before, after)
+				if c.often() {
+					continue // as where the next change comes at once
+				}
 				checkSteps(t, m, w, packets, m.compiler.Compile(m.engine.Collect()), after, after)
 			}
 		})
