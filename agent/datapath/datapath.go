@@ -61,6 +61,9 @@ type Datapath struct {
 	callers   callers                      // of the last sweep; nil before
 	ownCounts map[countKey]bpf.WeirTraffic // self-test packets within Counters
 
+	eventMu   sync.Mutex                     // held while a packet of the self test is on its way
+	ownEvents [bpf.WeirRingRING_COUNT]uint64 // of such packets, within Lost
+
 	sweepMu sync.Mutex // one pass at a time
 }
 

@@ -272,7 +272,12 @@ func TestSelfTest(t *testing.T) {
 	before := content(t, d)
 	counted, err := d.Counters()
 	check(t, err)
+	told, err := d.Lost()
+	check(t, err)
 	check(t, d.SelfTest())
+	if now, err := d.Lost(); err != nil || now != told {
+		t.Errorf("the test shows in the counts of events: %+v, %v", now, err)
+	}
 	check(t, d.SelfTest())
 	after := content(t, d)
 	if strings.Join(before, "\n") != strings.Join(after, "\n") {

@@ -120,6 +120,14 @@ func (a *Agent) Weir(args ...string) *exec.Cmd {
 	return exec.Command(filepath.Join(a.Bin, "weir"), append([]string{"--socket=" + a.Socket()}, args...)...)
 }
 
+// PID of the process that runs; 0: none does.
+func (a *Agent) PID() int {
+	if a.process == nil {
+		return 0
+	}
+	return a.process.Process.Pid
+}
+
 // Kill ends the agent at once, as a crash does.
 func (a *Agent) Kill() error {
 	if a.process == nil {
