@@ -39,7 +39,7 @@ type kernelCounts interface {
 	Counters() (datapath.Counters, error)
 	Usage() []datapath.Usage
 	Lost() ([bpf.WeirRingRING_COUNT]datapath.RingTotals, error)
-	RingFill() [bpf.WeirRingRING_COUNT]float64
+	RingUse() [bpf.WeirRingRING_COUNT]datapath.RingUse
 }
 
 func newMetrics(m metrics) *metrics {
@@ -64,6 +64,7 @@ func newMetrics(m metrics) *metrics {
 		{"weir_events_lost_total", "Flow events that found the ring full.", []string{"ring"}},
 		{"weir_events_suppressed_total", "Flow events that were held back: limited (one endpoint had too many), thinned (the ring was filling) or repeated (the same denial was told within a second).", []string{"ring", "stage"}},
 		{"weir_events_ring_fill_ratio", "Part of the ring that waits to be read. From 0.5 on, allowed flows are told one in so many.", []string{"ring"}},
+		{"weir_events_sample", "Of so many events of the ring one is told: 1 for all, 0 while nobody reads the ring.", []string{"ring"}},
 		{"weir_endpoints", "Interfaces by state.", []string{"state"}},
 		{"weir_policy_generation", "Grows with every change that was applied.", nil},
 		{"weir_stored_flows", "Records of flows that are kept for readers.", nil},
@@ -176,7 +177,7 @@ func (m *metrics) collectEvents(to chan<- prometheus.Metric) {
 		m.log.Error("counts of events cannot be read; /metrics lacks them", "error", err)
 		return
 	}
-	fill := m.kernel.RingFill()
+	use := m.kernel.RingUse()
 	for index, ring := range rings {
 		name := bpf.RingName(bpf.WeirRing(index))
 		m.counter(to, "weir_events_emitted_total", ring.Emitted, name)
@@ -184,7 +185,8 @@ func (m *metrics) collectEvents(to chan<- prometheus.Metric) {
 		m.counter(to, "weir_events_suppressed_total", ring.Limited, name, "limited")
 		m.counter(to, "weir_events_suppressed_total", ring.Thinned, name, "thinned")
 		m.counter(to, "weir_events_suppressed_total", ring.Suppressed, name, "repeated")
-		m.gauge(to, "weir_events_ring_fill_ratio", fill[index], name)
+		m.gauge(to, "weir_events_ring_fill_ratio", use[index].Fill(), name)
+		m.gauge(to, "weir_events_sample", float64(use[index].Sample), name)
 	}
 }
 

@@ -38,8 +38,8 @@ func (counted) Usage() []datapath.Usage {
 	return []datapath.Usage{{Map: "flows", Used: 2, Capacity: 8}}
 }
 
-func (counted) RingFill() [bpf.WeirRingRING_COUNT]float64 {
-	return [bpf.WeirRingRING_COUNT]float64{bpf.WeirRingRING_ALLOWED: 0.25}
+func (counted) RingUse() [bpf.WeirRingRING_COUNT]datapath.RingUse {
+	return [bpf.WeirRingRING_COUNT]datapath.RingUse{bpf.WeirRingRING_ALLOWED: {Waiting: 5, Size: 8, Sample: 4}}
 }
 
 func (counted) Lost() ([bpf.WeirRingRING_COUNT]datapath.RingTotals, error) {
@@ -109,7 +109,9 @@ func TestMetricsShow(t *testing.T) {
 		`weir_events_suppressed_total{ring="denied",stage="limited"} 2`,
 		`weir_events_suppressed_total{ring="denied",stage="thinned"} 3`,
 		`weir_events_suppressed_total{ring="denied",stage="repeated"} 4`,
-		`weir_events_ring_fill_ratio{ring="allowed"} 0.25`,
+		`weir_events_ring_fill_ratio{ring="allowed"} 0.625`,
+		`weir_events_ring_fill_ratio{ring="denied"} 0`,
+		`weir_events_sample{ring="allowed"} 4`,
 		`weir_events_lost_total{ring="denied"} 1`,
 		`weir_events_lost_total{ring="allowed"} 0`,
 		`weir_stored_flows 1`,

@@ -102,6 +102,16 @@ type RingUse struct {
 	Sample uint32
 }
 
+// Fill is how much of the ring waits to be read, from 0 to 1. From half on,
+// allowed flows are told one in so many; from three quarters on, denials that
+// were told before are not told again.
+func (u RingUse) Fill() float64 {
+	if u.Size == 0 {
+		return 0
+	}
+	return float64(u.Waiting) / float64(u.Size)
+}
+
 // RingUse gives by bpf.WeirRing how much of each ring waits to be read.
 func (d *Datapath) RingUse() [bpf.WeirRingRING_COUNT]RingUse {
 	d.ringMu.Lock()
@@ -129,20 +139,6 @@ func sampleAt(u RingUse) uint32 {
 	default:
 		return 2 << (eighths - 4)
 	}
-}
-
-// RingFill gives by bpf.WeirRing how much of each ring waits to be read, from
-// 0 to 1. From half on, allowed flows are told one in so many (Sample of the
-// event); from three quarters on, denials that were told before are not told
-// again. It is 0 while Events does not run.
-func (d *Datapath) RingFill() [bpf.WeirRingRING_COUNT]float64 {
-	var fill [bpf.WeirRingRING_COUNT]float64
-	for ring, use := range d.RingUse() {
-		if use.Size > 0 {
-			fill[ring] = float64(use.Waiting) / float64(use.Size)
-		}
-	}
-	return fill
 }
 
 // RingTotals of one ring, since its map was made. Their sum is how many events
