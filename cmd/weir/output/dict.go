@@ -4,6 +4,8 @@ package output
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,12 +26,17 @@ func (w *Flows) dict(b *strings.Builder, f *pb.Flow) {
 	line("RECORD", recordName(f), plain)
 	line("VERDICT", VerdictName(f.GetVerdict()), verdictColor(f.GetVerdict()))
 	line("SOURCE", peerDetail(f.GetSource(), f.GetProtocol()), plain)
+	line("SOURCE LABELS", labelText(f.GetSource().GetLabels()), plain)
 	line("DESTINATION", peerDetail(f.GetDestination(), f.GetProtocol()), plain)
+	line("DESTINATION LABELS", labelText(f.GetDestination().GetLabels()), plain)
 	if f.GetService() != nil {
 		line("SERVICE", peerDetail(f.GetService(), f.GetProtocol()), plain)
 	}
 	line("PROTOCOL", flowProtocol(f), plain)
 	line("TCP FLAGS", tcpFlags(f), plain)
+	if f.GetReply() {
+		line("REPLY", "yes", plain)
+	}
 	line("DIRECTION", directionName(f.GetDirection()), plain)
 	line("REASON", reasonCode(f.GetReason()), plain)
 	line("WHY", why(f, 0), plain)
@@ -68,4 +75,13 @@ func peerDetail(p *pb.Peer, protocol uint32) string {
 		said += ", " + Escape(w.GetKind()) + " " + Escape(w.GetName())
 	}
 	return said
+}
+
+// labelText is a pod's labels as a selector that matches them, by name.
+func labelText(labels map[string]string) string {
+	var pairs []string
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		pairs = append(pairs, Escape(key)+"="+Escape(labels[key]))
+	}
+	return strings.Join(pairs, ",")
 }

@@ -223,12 +223,16 @@ func tcpFlags(f *pb.Flow) string {
 	if f.GetProtocol() != protoTCP {
 		return ""
 	}
+	return strings.Join(flagNames(f.GetTcpFlags()), ",")
+}
+
+func flagNames(flags uint32) []string {
 	names := [...]string{"FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"}
 	var set []string
 	for bit, name := range names {
-		if f.GetTcpFlags()&(1<<bit) != 0 {
+		if flags&(1<<bit) != 0 {
 			set = append(set, name)
 		}
 	}
-	return strings.Join(set, ",")
+	return set
 }

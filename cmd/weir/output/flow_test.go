@@ -109,8 +109,8 @@ func sampleFlows() []*pb.Flow {
 			f.Kind, f.Rule, f.Length, f.TcpFlags = pb.FlowKind_FLOW_KIND_CLOSED, rule("out", egress, 0), 0, 0x1b
 			f.Id, f.EndReason, f.Duration = 0xabc, pb.EndReason_END_REASON_FIN, durationpb.New(1234567*time.Microsecond)
 			f.Start = timestamppb.New(time.Date(2026, 11, 22, 3, 4, 3, 0, time.UTC))
-			f.Sent, f.Answered = &pb.Traffic{Packets: 12, Bytes: 3456}, &pb.Traffic{Packets: 1, Bytes: 52}
-			f.Source.Workload = &pb.Workload{Kind: "Deployment", Name: "web"}
+			f.Sent, f.Answered = &pb.Traffic{Packets: 12, Bytes: 3456, TcpFlags: 0x1b}, &pb.Traffic{Packets: 1, Bytes: 52, TcpFlags: 0x12}
+			f.Source.Workload, f.Source.Labels = &pb.Workload{Kind: "Deployment", Name: "web"}, map[string]string{"tier": "a", "app": "web\n"}
 		}),
 		flow(allowed, pb.Reason_REASON_NOT_ISOLATED, egress, pod("web", 41234), service("db", 5432), func(f *pb.Flow) {
 			f.Kind, f.Length, f.Id, f.Duration, f.Sample = pb.FlowKind_FLOW_KIND_ACTIVE, 0, 0xabd, durationpb.New(90*time.Second), 8

@@ -17,8 +17,8 @@ func hasTotals(f *pb.Flow) bool {
 }
 
 // totals says what a flow has carried: "closed (FIN) after 1.2s, sent 12
-// packets 3.4 KiB, answered 10 packets 120 KiB; ". It is empty for the record of
-// a packet.
+// packets 3.4 KiB FIN+SYN+ACK, answered 10 packets 120 KiB FIN+SYN+ACK; ". It is
+// empty for the record of a packet.
 func totals(f *pb.Flow) string {
 	if !hasTotals(f) {
 		return ""
@@ -50,10 +50,15 @@ func endText(r pb.EndReason) string {
 }
 
 func traffic(t *pb.Traffic) string {
-	if t.GetPackets() == 1 {
-		return "1 packet " + size(t.GetBytes())
+	said := "1 packet "
+	if t.GetPackets() != 1 {
+		said = fmt.Sprintf("%d packets ", t.GetPackets())
 	}
-	return fmt.Sprintf("%d packets %s", t.GetPackets(), size(t.GetBytes()))
+	said += size(t.GetBytes())
+	if flags := flagNames(t.GetTcpFlags()); len(flags) > 0 {
+		said += " " + strings.Join(flags, "+") // as --tcp-flags takes them
+	}
+	return said
 }
 
 // span is a duration to three digits or so: ticks of the kernel are 1 to 10 ms.
