@@ -121,7 +121,7 @@ func (o *oracle) link(out bool, r reading) string {
 		return "listener"
 	case out && r.protocol == 17 && sport == 68 && dport == 67 && r.src == addr("0.0.0.0") && r.dst == addr("255.255.255.255"):
 		return "dhcp"
-	case !out && r.protocol == 17 && sport == 67 && dport == 68 && o.dhcp:
+	case !out && r.kind == 0x0800 && r.part == whole && r.protocol == 17 && sport == 67 && dport == 68 && o.dhcp:
 		return "dhcp"
 	}
 	return ""
