@@ -66,6 +66,16 @@ func (g *generator) port() uint16 {
 	return choose[uint16](g, 80, 53, 443, 5000, 80, 443, 53, 4789, 67, 68, 0, 1, 65535, uint16(1000+g.IntN(4)), uint16(g.IntN(65536)))
 }
 
+// portless is any protocol but those with ports: a body without a right header
+// would be no intact packet of them.
+func (g *generator) portless() uint8 {
+	for {
+		if p := uint8(g.IntN(256)); p != 6 && p != 17 && p != 132 {
+			return p
+		}
+	}
+}
+
 // ends are source and destination; mostly A stands where it belongs.
 func (g *generator) ends(out bool) (source, destination netip.Addr) {
 	i := g.IntN(2)
@@ -108,7 +118,7 @@ func (g *generator) packet(out bool) packet.Packet {
 	case 5:
 		return g.discovery(source, destination)
 	case 6:
-		return packet.Other(source, destination, choose[uint8](g, 2, 4, 41, 47, 50, 97, uint8(g.IntN(256))), make([]byte, g.IntN(60))...).Hops(choose[uint8](g, 1, 64))
+		return packet.Other(source, destination, choose(g, 2, 4, 41, 47, 50, 97, g.portless()), make([]byte, g.IntN(60))...).Hops(choose[uint8](g, 1, 64))
 	case 7:
 		if source.Is4() && destination.Is4() {
 			return packet.ARP(uint16(1+g.IntN(2)), source, destination)
