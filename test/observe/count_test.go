@@ -4,9 +4,12 @@ package observe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	weirv1 "github.com/weirnet/weir/api/v1"
 	"github.com/weirnet/weir/test/node"
@@ -35,8 +38,35 @@ func TestCounts(t *testing.T) {
 		}
 		return err
 	})
+	figure(t, "drop counters against the packets sent", "%d of %d", packets, packets)
 	s.until("statistics of rules", func(ctx context.Context) error { return s.rules(ctx, connections) })
 	s.until("summary of denials", func(ctx context.Context) error { return s.denials(ctx, packets) })
+}
+
+// In audit mode the same is counted as what would have been denied.
+func TestAuditedCounts(t *testing.T) {
+	node.RequireKernel(t)
+	s := newStage(t, "--mode=audit")
+	const packets, size = 200, 20 + 8 + len("nobody listens")
+	conn, err := s.stranger.Dial("udp", netip.AddrPortFrom(s.web.Addrs[0], 9), answer)
+	s.must(err)
+	defer conn.Close()
+	for sent := 0; sent < packets; {
+		_, err := conn.Write([]byte("nobody listens"))
+		if errors.Is(err, unix.ECONNREFUSED) {
+			continue // nothing was sent: it tells that an earlier packet arrived
+		}
+		s.must(err)
+		sent++
+	}
+	s.until("audited packets", func(context.Context) error {
+		samples, err := s.view.Samples("weir_dropped_")
+		const labels = `_total{direction="ingress",namespace="shop",pod="web",reason="no-rule",verdict="audited"}`
+		if n, b := samples["weir_dropped_packets"+labels], samples["weir_dropped_bytes"+labels]; err == nil && (n != packets || b != float64(packets*size)) {
+			err = fmt.Errorf("%v packets of %d, %v bytes of %d", n, packets, b, packets*size)
+		}
+		return err
+	})
 }
 
 // rules: each connection is one flow of ingress rule 0.

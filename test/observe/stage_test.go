@@ -109,18 +109,25 @@ func (s *stage) cleanup(f func() error) {
 // until waits for a condition.
 func (s *stage) until(what string, done func(context.Context) error) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	if err := s.within(patience, done); err != nil {
+		s.t.Fatalf("%s: not within %s: %v", what, patience, err)
+	}
+}
+
+// within waits for a condition, and returns what was wrong last.
+func (s *stage) within(limit time.Duration, done func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(s.t.Context(), limit)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		err := done(ctx)
 		if err == nil {
-			return
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			s.t.Fatalf("%s: not within %s: %v", what, patience, err)
+			return err
 		case <-tick.C:
 		}
 	}
