@@ -127,6 +127,14 @@ packages-metrics: ## Install prometheus, which test/observe asks; its service is
 	@dpkg-query -W -f '$${Status}' prometheus 2>/dev/null | grep -q 'ok installed' || { echo "installing Debian packages: prometheus"; apt-get -o DPkg::Lock::Timeout=400 update -qq && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=400 install -y -qq --no-install-recommends prometheus >/dev/null; \
 	! command -v systemctl >/dev/null || systemctl disable --now prometheus >/dev/null 2>&1 || true; }
 
+# Rates and times are as good as the machine is quiet: the last column is its
+# load average. LONG=1 measures for a minute where a test takes seconds.
+.PHONY: figures-observe
+figures-observe: packages-run ## What observing costs, and what is exact: events, agent's CPU, floods, memory, drop counters (root; LONG=1)
+	@mkdir -p $(BIN); go test -count=1 -v -timeout 60m -run '^Test(Events|Cost|LossIsTold|FloodOfDenials|Counts)$$' ./test/observe $(if $(LONG),-long) >$(BIN)/figures-observe.log 2>&1 || { cat $(BIN)/figures-observe.log >&2; exit 1; }
+	@go test -count=1 -v -run '^TestMemoryOf' ./flows >>$(BIN)/figures-observe.log 2>&1 || { cat $(BIN)/figures-observe.log >&2; exit 1; }
+	@sed -n 's/^ *[a-z_]*\.go:[0-9]*: figure: //p' $(BIN)/figures-observe.log
+
 # hostile packets
 PACKETS ?= 10000000
 .PHONY: test-packets

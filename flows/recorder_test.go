@@ -365,7 +365,7 @@ func TestMemoryOfLiveFlows(t *testing.T) {
 	if n, _, _ := w.recorder.Remembered(); n != flows {
 		t.Fatalf("%d flows", n)
 	}
-	t.Logf("%.0f bytes for each live flow, %.1f MiB for %d", each, each*flows/(1<<20), flows)
+	t.Logf("figure: memory of live flows | %.0f bytes for each, %.1f MiB for %d", each, each*flows/(1<<20), flows)
 	if each > limit {
 		t.Errorf("%.0f bytes, more than %d", each, limit)
 	}
@@ -400,7 +400,7 @@ func TestMemoryOfTheStore(t *testing.T) {
 	})
 	// The ring itself is there before either.
 	t.Logf("a record alone: %d bytes", unsafe.Sizeof(Flow{}))
-	t.Logf("of %d records: a denial %.0f bytes, a closed flow %.0f", DefaultCapacity, denials+8, closed+8)
+	t.Logf("figure: memory of the store | of %d records: a denial %.0f bytes, a closed flow %.0f", DefaultCapacity, denials+8, closed+8)
 	if denials > limit || closed > limit {
 		t.Errorf("more than %d", limit)
 	}
