@@ -54,7 +54,7 @@ func newMetrics(m metrics) *metrics {
 		name, help string
 		labels     []string
 	}{
-		{"weir_packets_total", "Packets of pods by the direction of policy, verdict and reason; GSO counted as segments.", []string{"direction", "reason"}},
+		{"weir_packets_total", "Packets of pods by the direction of policy and reason; GSO counted as segments.", []string{"direction", "reason"}},
 		{"weir_bytes_total", "Bytes of pods from layer 3 up.", []string{"direction", "reason"}},
 		{"weir_dropped_packets_total", "Packets denied or audited, by pod.", []string{"namespace", "pod", "direction", "reason", "verdict"}},
 		{"weir_dropped_bytes_total", "Bytes denied or audited, by pod.", []string{"namespace", "pod", "direction", "reason", "verdict"}},

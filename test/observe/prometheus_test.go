@@ -74,6 +74,7 @@ func TestPrometheus(t *testing.T) {
 		{`weir_map_entries{map="flows"} / weir_map_capacity{map="flows"}`, func(v float64) bool { return v > 0 && v < 1 }, "between 0 and 1"},
 		{`sum(weir_events_emitted_total)`, func(v float64) bool { return v >= 3 }, "the events"},
 		{`sum(weir_events_lost_total)`, func(v float64) bool { return v == 0 }, "none lost"},
+		{`weir_events_sample{ring="allowed"}`, func(v float64) bool { return v == 1 }, "each event is told"},
 		{`weir_policy_generation`, func(v float64) bool { return v >= 1 }, "a policy was applied"},
 		{`histogram_quantile(0.5, sum by (le) (weir_policy_apply_duration_seconds_bucket))`, func(v float64) bool { return v > 0 && v < 10 }, "a time"},
 		{`sum(weir_program_runs_total)`, func(v float64) bool { return v >= packets }, "the programs ran for each packet"},
@@ -89,7 +90,15 @@ func TestPrometheus(t *testing.T) {
 			return err
 		})
 	}
-	// The series of a pod go with it.
+	// The series of a policy and of a pod go with it.
+	s.must(os.Remove(filepath.Join(s.agent.Dir, "manifests/policy.yaml")))
+	s.until("series of a policy that is gone", func(ctx context.Context) error {
+		v, err := query(ctx, `count({__name__=~"weir_(rule|policy_denials)_.*",policy="allow-web"}) or vector(0)`)
+		if err == nil && v != 0 {
+			err = fmt.Errorf("%v series", v)
+		}
+		return err
+	})
 	s.must(s.agent.Replace("manifests/cluster.yaml", node.Manifest("node-a", []string{"shop"}, s.pods[1:])))
 	s.until("series of a pod that is gone", func(ctx context.Context) error {
 		v, err := query(ctx, `count(weir_dropped_packets_total{pod="web"}) or vector(0)`)
