@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	weirv1 "github.com/weirnet/weir/api/v1"
+	"github.com/weirnet/weir/test/netns"
 	"github.com/weirnet/weir/test/node"
 )
 
@@ -41,6 +42,57 @@ func TestCounts(t *testing.T) {
 	figure(t, "drop counters against the packets sent", "%d of %d", packets, packets)
 	s.until("statistics of rules", func(ctx context.Context) error { return s.rules(ctx, connections) })
 	s.until("summary of denials", func(ctx context.Context) error { return s.denials(ctx, packets) })
+}
+
+// What TCP sends in packets of many segments is counted in segments.
+func TestCountsOfSegments(t *testing.T) {
+	node.RequireKernel(t)
+	s := newStage(t)
+	conn, err := s.frontend.Dial("tcp", netip.AddrPortFrom(s.web.Addrs[0], 8080), answer)
+	s.must(err)
+	defer conn.Close()
+	s.must(netns.Exchange(conn, "weir", answer))
+	generation, err := s.agent.Generation()
+	s.must(err)
+	s.must(s.agent.Replace("manifests/policy.yaml", `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {namespace: shop, name: nobody}
+spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress]}
+`))
+	s.until("the policy that cuts the connection", func(context.Context) error {
+		now, err := s.agent.Generation()
+		if err == nil && now == generation {
+			err = errNotYet
+		}
+		return err
+	})
+	before, err := s.frontend.TCPSegmentsSent()
+	s.must(err)
+	tap, err := s.node.Tap(s.frontend.Ifname)
+	s.must(err)
+	defer tap.Close()
+	_, err = conn.Write(make([]byte, 60_000))
+	s.must(err)
+	s.until("each segment is counted", func(context.Context) error {
+		samples, err := s.view.Samples("weir_dropped_packets_total")
+		if err != nil {
+			return err
+		}
+		var dropped uint64
+		for _, n := range samples {
+			dropped += uint64(n)
+		}
+		sent, err := s.frontend.TCPSegmentsSent()
+		if err == nil && (sent == before || dropped != sent-before) {
+			err = fmt.Errorf("%d of %d", dropped, sent-before)
+		}
+		return err
+	})
+	largest := 0
+	s.must(tap.Drain(func(_ []byte, length int) { largest = max(largest, length) }))
+	if largest < 2*1500 {
+		t.Errorf("the largest packet had %d bytes: none had more than one segment", largest)
+	}
 }
 
 // In audit mode the same is counted as what would have been denied.
