@@ -182,12 +182,15 @@ func newAPI(setup Setup, dp *datapath.Datapath, dir *directory, st *state, rec *
 	so.Announcer = ctl
 	so.Gate = gate
 	so.Log = setup.Log
-	so.KernelLost = func() uint64 {
+	so.KernelLost = func() (lost, limited uint64) {
 		rings, err := dp.Lost()
 		if err != nil {
 			setup.Log.Error("counts of lost events cannot be read", "error", err)
 		}
-		return rings[bpf.WeirRingRING_ALLOWED].Lost + rings[bpf.WeirRingRING_DENIED].Lost
+		for _, ring := range rings {
+			lost, limited = lost+ring.Lost, limited+ring.Limited
+		}
+		return lost, limited
 	}
 	return server.New(so)
 }

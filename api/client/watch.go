@@ -74,7 +74,7 @@ type watch struct {
 	before, now lossCount
 }
 
-type lossCount struct{ kernel, reader uint64 }
+type lossCount struct{ kernel, reader, limited uint64 }
 
 var errStopped = errors.New("the reader has left")
 
@@ -126,6 +126,7 @@ func (w *watch) connection(ctx context.Context) (told bool, err error) {
 	}
 	w.before.kernel += w.now.kernel
 	w.before.reader += w.now.reader
+	w.before.limited += w.now.limited
 	w.now = lossCount{}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -180,9 +181,10 @@ func (w *watch) tell(r *weirv1.WatchResponse) bool {
 	w.runID, w.sequence = r.RunId, r.Sequence
 	w.told += uint32(len(r.Flows))
 	if r.Loss != nil {
-		w.now = lossCount{kernel: r.Loss.Kernel, reader: r.Loss.Reader}
+		w.now = lossCount{kernel: r.Loss.Kernel, reader: r.Loss.Reader, limited: r.Loss.Limited}
 		r.Loss.Kernel += w.before.kernel
 		r.Loss.Reader += w.before.reader
+		r.Loss.Limited += w.before.limited
 	}
 	return w.give(Update{Response: r})
 }

@@ -101,7 +101,9 @@ func told(run string, sequence uint64, loss *weirv1.Loss) *weirv1.WatchResponse 
 	return &weirv1.WatchResponse{RunId: run, Sequence: sequence, Loss: loss}
 }
 
-func losses(kernel, reader uint64) *weirv1.Loss { return &weirv1.Loss{Kernel: kernel, Reader: reader} }
+func losses(kernel, reader uint64) *weirv1.Loss {
+	return &weirv1.Loss{Kernel: kernel, Reader: reader, Limited: 2 * kernel}
+}
 
 // tale is a watch in one line: 5 for a response up to sequence 5, with its
 // losses in brackets, and what happens in between.
@@ -116,6 +118,9 @@ func tale(t *testing.T, c *Client, ctx context.Context, req *weirv1.WatchRequest
 			s := fmt.Sprint(u.Response.Sequence)
 			if l := u.Response.Loss; l != nil {
 				s += fmt.Sprintf("(%d,%d)", l.Kernel, l.Reader)
+				if l.Limited != 2*l.Kernel {
+					s += fmt.Sprintf(" with %d limited", l.Limited)
+				}
 			}
 			out = append(out, s)
 		case u.Lost != nil:

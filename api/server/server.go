@@ -27,9 +27,10 @@ type Options struct {
 	// compare within a run alone.
 	RunID string
 	Flows *flows.Store
-	// KernelLost counts the events that the kernel could not hand over since
-	// the programs were loaded; nil: none ever.
-	KernelLost func() uint64
+	// KernelLost counts the events since the programs were loaded that found
+	// their ring full, and those that were over their pod's share; nil: none
+	// ever.
+	KernelLost func() (lost, limited uint64)
 	Policies   PolicyReader
 	Explainer  Explainer
 	State      StateReader
@@ -48,7 +49,7 @@ type Options struct {
 func Defaults() Options {
 	return Options{
 		RunID:       newRunID(),
-		KernelLost:  func() uint64 { return 0 },
+		KernelLost:  func() (lost, limited uint64) { return 0, 0 },
 		ReviewEvery: reviewEvery,
 		StopTimeout: 3 * time.Second,
 		Log:         slog.Default(),
@@ -85,7 +86,7 @@ type Server struct {
 // New checks the options and starts nothing.
 func New(o Options) (*Server, error) {
 	if o.KernelLost == nil {
-		o.KernelLost = func() uint64 { return 0 }
+		o.KernelLost = func() (lost, limited uint64) { return 0, 0 }
 	}
 	if err := o.Validate(); err != nil {
 		return nil, err

@@ -86,13 +86,14 @@ func (a *agent) Retract(_ context.Context, pod policy.ObjectKey, uid string) err
 // running is a server on a Unix socket with a client of it.
 type running struct {
 	*client.Client
-	agent  *agent
-	server *server.Server
-	store  *flows.Store
-	lost   atomic.Uint64
-	socket string
-	log    *bytes.Buffer
-	stop   func() error // ends the server, and returns what Run returned
+	agent   *agent
+	server  *server.Server
+	store   *flows.Store
+	lost    atomic.Uint64
+	limited atomic.Uint64
+	socket  string
+	log     *bytes.Buffer
+	stop    func() error // ends the server, and returns what Run returned
 }
 
 func start(t *testing.T, change ...func(*server.Options)) *running {
@@ -104,7 +105,7 @@ func start(t *testing.T, change ...func(*server.Options)) *running {
 	}
 	o := server.Defaults()
 	o.Node, o.RunID, o.Flows = "n1", "run-1", r.store
-	o.KernelLost = r.lost.Load
+	o.KernelLost = func() (lost, limited uint64) { return r.lost.Load(), r.limited.Load() }
 	o.Policies, o.Explainer, o.State, o.Announcer = r.agent, r.agent, r.agent, r.agent
 	o.Log = slog.New(slog.NewTextHandler(r.log, nil))
 	for _, c := range change {

@@ -33,7 +33,7 @@ const (
 type flowService struct {
 	weirv1.UnimplementedFlowsServer
 	store      *flows.Store
-	kernelLost func() uint64
+	kernelLost func() (lost, limited uint64)
 	node       string
 	runID      string
 	stopping   <-chan struct{}
@@ -62,7 +62,7 @@ func (s *flowService) Watch(req *weirv1.WatchRequest, stream grpc.ServerStreamin
 		until:        until,
 		follow:       req.GetFollow(),
 		left:         math.MaxInt,
-		kernelBase:   s.kernelLost(),
+		kernelBase:   kernelCount(s),
 		batch:        make([]*flows.Flow, 0, batchFlows),
 		scope:        scope,
 		named:        named,
@@ -113,7 +113,7 @@ type watcher struct {
 	follow       bool
 	left         int              // flows that may still be sent
 	end          <-chan time.Time // when nothing is to be followed any more; nil: never
-	kernelBase   uint64
+	kernelBase   kernelLoss
 	batch        []*flows.Flow
 
 	// What the reader may see, the namespaces that it named, and when it was last
@@ -124,7 +124,7 @@ type watcher struct {
 
 	said      bool // a response has been sent
 	sequence  uint64
-	kernel    uint64
+	kernel    kernelLoss
 	reader    uint64
 	lastBatch time.Time
 }
@@ -238,12 +238,19 @@ func (w *watcher) lossChanged() bool {
 	return w.said && (w.kernelLost() != w.kernel || w.subscription.Missed() != w.reader)
 }
 
-func (w *watcher) kernelLost() uint64 {
-	// A count below the base: the counters began anew with other programs.
-	if now := w.service.kernelLost(); now > w.kernelBase {
-		return now - w.kernelBase
-	}
-	return 0
+// kernelLoss is what the programs did not hand over.
+type kernelLoss struct{ full, limited uint64 }
+
+func kernelCount(s *flowService) kernelLoss {
+	full, limited := s.kernelLost()
+	return kernelLoss{full: full, limited: limited}
+}
+
+// kernelLost counts from the beginning of the stream. A count below the base:
+// the counters began anew with other programs.
+func (w *watcher) kernelLost() kernelLoss {
+	now, base := kernelCount(w.service), w.kernelBase
+	return kernelLoss{full: now.full - min(base.full, now.full), limited: now.limited - min(base.limited, now.limited)}
 }
 
 // finish sends a response with all that goes beside the flows.
@@ -252,7 +259,7 @@ func (w *watcher) finish(r *weirv1.WatchResponse, sequence uint64) error {
 	r.Sequence = sequence
 	if !w.said || w.lossChanged() {
 		w.kernel, w.reader = w.kernelLost(), w.subscription.Missed()
-		r.Loss = &weirv1.Loss{Kernel: w.kernel, Reader: w.reader}
+		r.Loss = &weirv1.Loss{Kernel: w.kernel.full, Limited: w.kernel.limited, Reader: w.reader}
 	}
 	w.said, w.sequence, w.lastBatch = true, sequence, time.Now()
 	return w.send(r)

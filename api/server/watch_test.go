@@ -238,9 +238,10 @@ func TestFollowTellsKernelLosses(t *testing.T) {
 	r.lost.Store(103)
 	w.until(func() bool { return len(w.losses) == 2 })
 	r.lost.Store(104)
+	r.limited.Store(7)
 	add(r.store, 1)
 	w.until(func() bool { return len(w.losses) == 3 })
-	if w.losses[1].Kernel != 3 || w.losses[2].Kernel != 4 {
+	if w.losses[1].Kernel != 3 || w.losses[2].Kernel != 4 || w.losses[2].Limited != 7 {
 		t.Errorf("losses %v", w.losses)
 	}
 	add(r.store, 1)

@@ -1998,7 +1998,10 @@ type Loss struct {
 	Kernel uint64 `protobuf:"varint,1,opt,name=kernel,proto3" json:"kernel,omitempty"`
 	// Flows that this reader was too slow for, or came back too late for; its
 	// filter was not asked about them.
-	Reader        uint64 `protobuf:"varint,2,opt,name=reader,proto3" json:"reader,omitempty"`
+	Reader uint64 `protobuf:"varint,2,opt,name=reader,proto3" json:"reader,omitempty"`
+	// Events that were counted and not told: their pod had more than its share
+	// of events, which keeps a flood of one from hiding what others do.
+	Limited       uint64 `protobuf:"varint,3,opt,name=limited,proto3" json:"limited,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2043,6 +2046,13 @@ func (x *Loss) GetKernel() uint64 {
 func (x *Loss) GetReader() uint64 {
 	if x != nil {
 		return x.Reader
+	}
+	return 0
+}
+
+func (x *Loss) GetLimited() uint64 {
+	if x != nil {
+		return x.Limited
 	}
 	return 0
 }
@@ -5060,10 +5070,11 @@ const file_weir_proto_rawDesc = "" +
 	"\x05flows\x18\x01 \x03(\v2\r.weir.v1.FlowR\x05flows\x12!\n" +
 	"\x04loss\x18\x02 \x01(\v2\r.weir.v1.LossR\x04loss\x12\x15\n" +
 	"\x06run_id\x18\x03 \x01(\tR\x05runId\x12\x1a\n" +
-	"\bsequence\x18\x04 \x01(\x04R\bsequence\"6\n" +
+	"\bsequence\x18\x04 \x01(\x04R\bsequence\"P\n" +
 	"\x04Loss\x12\x16\n" +
 	"\x06kernel\x18\x01 \x01(\x04R\x06kernel\x12\x16\n" +
-	"\x06reader\x18\x02 \x01(\x04R\x06reader\"\xb8\x02\n" +
+	"\x06reader\x18\x02 \x01(\x04R\x06reader\x12\x18\n" +
+	"\alimited\x18\x03 \x01(\x04R\alimited\"\xb8\x02\n" +
 	"\vListRequest\x12+\n" +
 	"\x06filter\x18\x01 \x01(\v2\x13.weir.v1.FlowFilterR\x06filter\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1b\n" +

@@ -31,7 +31,7 @@ type observation struct {
 	told map[string]loss // by node
 }
 
-type loss struct{ kernel, reader uint64 }
+type loss struct{ kernel, reader, limited uint64 }
 
 // Causes with which an observation ends before its source does.
 var (
@@ -224,7 +224,11 @@ func (o *observation) losses(node string, l *pb.Loss) {
 		o.partial = true
 		o.complain("%s missed by this reader%s", counted(n, "flow"), of)
 	}
-	o.told[node] = loss{kernel: l.GetKernel(), reader: l.GetReader()}
+	if n := l.GetLimited() - told.limited; l.GetLimited() > told.limited {
+		o.partial = true
+		o.complain("%s counted but not told%s: a pod had more than its share", counted(n, "event"), of)
+	}
+	o.told[node] = loss{kernel: l.GetKernel(), reader: l.GetReader(), limited: l.GetLimited()}
 }
 
 // lossOfAll is what a recording holds: one loss of one reader.
@@ -233,6 +237,7 @@ func (o *observation) lossOfAll() *pb.Loss {
 	for _, l := range o.told {
 		all.Kernel += l.kernel
 		all.Reader += l.reader
+		all.Limited += l.limited
 	}
 	return all
 }

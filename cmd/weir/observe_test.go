@@ -75,7 +75,7 @@ Nov 22 09:30:05.000  ALLOWED  shop/web:1005           -> shop/db:5432           
 }
 
 func TestObserveTellsLosses(t *testing.T) {
-	losses := []*pb.Loss{{}, {Kernel: 3}, {Kernel: 3, Reader: 12}, nil, {Kernel: 4, Reader: 13}, {Kernel: 4, Reader: 13}}
+	losses := []*pb.Loss{{}, {Kernel: 3}, {Kernel: 3, Reader: 12}, nil, {Kernel: 4, Reader: 13}, {Kernel: 4, Reader: 13}, {Kernel: 4, Reader: 13, Limited: 2}}
 	agent := &fakeAgent{watch: func(_ *pb.WatchRequest, stream watchStream) error {
 		for _, l := range losses {
 			if err := stream.Send(&pb.WatchResponse{RunId: "r", Loss: l}); err != nil {
@@ -94,6 +94,7 @@ func TestObserveTellsLosses(t *testing.T) {
 weir: 12 flows missed by this reader
 weir: 1 event lost in the kernel
 weir: 1 flow missed by this reader
+weir: 2 events counted but not told: a pod had more than its share
 weir: no flow that is kept is asked for by these flags; -f waits for new ones
 `
 	if got := term.err.String(); got != want || term.out.String() != "" {

@@ -77,8 +77,8 @@ func TestLossIsTold(t *testing.T) {
 		}
 		figure(t, "loss told of a flood of "+row.ring+" flows at an agent that stands still", "%d packets = %s", now.called(), now)
 		s.until("the loss is told with the flows", func(context.Context) error {
-			if told := reader.lost(); told < now.lost {
-				return fmt.Errorf("%d of %d", told, now.lost)
+			if lost, limited := reader.untold(); lost < now.lost || limited < now.limited {
+				return fmt.Errorf("%d of %d lost, %d of %d limited", lost, now.lost, limited, now.limited)
 			}
 			return nil
 		})

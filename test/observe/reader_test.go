@@ -31,10 +31,11 @@ type reader struct {
 	stop   context.CancelFunc
 	done   chan error
 
-	mu     sync.Mutex
-	told   map[whose]uint64
-	missed uint64 // flows that it was too slow for
-	kernel uint64 // events that found a ring full
+	mu      sync.Mutex
+	told    map[whose]uint64
+	missed  uint64 // flows that it was too slow for
+	kernel  uint64 // events that found a ring full
+	limited uint64 // events over a pod's share
 }
 
 // subscribe watches from now on, until close.
@@ -82,7 +83,7 @@ func (r *reader) read(stream grpc.ServerStreamingClient[weirv1.WatchResponse]) e
 			r.told[whose{pod.GetName(), f.GetVerdict()}]++
 		}
 		if loss := response.GetLoss(); loss != nil {
-			r.missed, r.kernel = loss.GetReader(), loss.GetKernel()
+			r.missed, r.kernel, r.limited = loss.GetReader(), loss.GetKernel(), loss.GetLimited()
 		}
 		r.mu.Unlock()
 	}
@@ -139,9 +140,10 @@ func (r *reader) skipped() uint64 {
 	return r.missed
 }
 
-// lost is how many events it was told that rings had no room for.
-func (r *reader) lost() uint64 {
+// untold is how many events it was told that rings had no room for, and that
+// pods had no share left for.
+func (r *reader) untold() (lost, limited uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.kernel
+	return r.kernel, r.limited
 }

@@ -23,7 +23,7 @@ func NewWriter(to io.Writer) *Writer { return &Writer{bufio.NewWriter(to)} }
 
 // Write adds the flows of a response, behind its loss if it has one above 0.
 func (w *Writer) Write(r *pb.WatchResponse) error {
-	if l := r.GetLoss(); l.GetKernel()+l.GetReader() > 0 {
+	if l := r.GetLoss(); l.GetKernel()+l.GetReader()+l.GetLimited() > 0 {
 		if err := w.line(&pb.WatchResponse{Loss: l}); err != nil {
 			return err
 		}
