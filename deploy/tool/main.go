@@ -12,12 +12,14 @@ import (
 	"os"
 	"path/filepath"
 
+	"sigs.k8s.io/yaml"
+
 	"github.com/weirnet/weir/deploy/tool/chart"
 	"github.com/weirnet/weir/deploy/tool/image"
 )
 
-const usage = `tool manifests -chart DIR -out DIR
-    render install.yaml and cleanup.yaml
+const usage = `tool manifests -chart DIR -out DIR [-values FILE]
+    render install.yaml and cleanup.yaml, with the chart's values or these
 tool image -bin DIR -out DIR -tag NAME:TAG [-commit ID]
     make an OCI layout (DIR/oci) and a tar for "ctr images import" for each
     architecture (DIR/weir-ARCH.tar) of DIR/ARCH/{weir-agent,weir-cni,weir}`
@@ -38,10 +40,11 @@ func run(args []string) error {
 	switch args[0] {
 	case "manifests":
 		dir := fs.String("chart", "", "folder of the chart")
+		file := fs.String("values", "", "values in YAML, as helm takes them")
 		if err := fs.Parse(args[1:]); err != nil {
 			return err
 		}
-		return manifests(*dir, *out)
+		return manifests(*dir, *file, *out)
 	case "image":
 		o := image.Options{}
 		fs.StringVar(&o.Binaries, "bin", "", "folder with a folder of binaries for each architecture")
@@ -56,12 +59,22 @@ func run(args []string) error {
 	return fmt.Errorf("unknown command %q; usage:\n%s", args[0], usage)
 }
 
-func manifests(dir, out string) error {
-	for name, render := range map[string]func(string) ([]byte, error){
+func manifests(dir, file, out string) error {
+	var values map[string]any
+	if file != "" {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if err := yaml.Unmarshal(raw, &values); err != nil {
+			return fmt.Errorf("values of %s: %w", file, err)
+		}
+	}
+	for name, render := range map[string]func(string, map[string]any) ([]byte, error){
 		"install.yaml": chart.Install,
 		"cleanup.yaml": chart.Cleanup,
 	} {
-		text, err := render(dir)
+		text, err := render(dir, values)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}

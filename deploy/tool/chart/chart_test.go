@@ -75,14 +75,28 @@ func TestSchema(t *testing.T) {
 
 // The committed manifests are what the chart gives.
 func TestManifestsAreRendered(t *testing.T) {
-	for name, render := range map[string]func(string) ([]byte, error){"install.yaml": Install, "cleanup.yaml": Cleanup} {
-		want, err := render(dir)
+	for name, render := range map[string]func(string, map[string]any) ([]byte, error){"install.yaml": Install, "cleanup.yaml": Cleanup} {
+		want, err := render(dir, nil)
 		must(t, err)
 		got, err := os.ReadFile(filepath.Join("../..", name))
 		must(t, err)
 		if !bytes.Equal(got, want) {
 			t.Errorf("deploy/%s is not what the chart gives; run make install-yaml and commit", name)
 		}
+	}
+}
+
+// Values reach the manifests, except those that the manifests are made by.
+func TestManifestsOfValues(t *testing.T) {
+	text, err := Install(dir, tree{"mode": "enforce", "cleanup": tree{"mode": "hook"}, "namespace": tree{"create": false}})
+	must(t, err)
+	for want, times := range map[string]int{"mode: enforce\n": 1, "kind: Namespace\n": 1, "helm.sh/hook": 0} {
+		if got := strings.Count(string(text), want); got != times {
+			t.Errorf("%d times %q, want %d", got, want, times)
+		}
+	}
+	if _, err := Install(dir, tree{"mode": "off"}); err == nil {
+		t.Error("values that the chart does not take were taken")
 	}
 }
 

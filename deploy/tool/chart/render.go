@@ -42,13 +42,10 @@ func Render(dir string, values map[string]any) (map[string]string, error) {
 	return out, nil
 }
 
-// Install is the chart with its default values and the namespace, for those
-// who have no helm.
-func Install(dir string) ([]byte, error) {
-	files, err := Render(dir, map[string]any{
-		"namespace": map[string]any{"create": true},
-		"cleanup":   map[string]any{"mode": "none"},
-	})
+// Install is the chart with these values (none: its own) and the namespace, for
+// those who have no helm.
+func Install(dir string, values map[string]any) ([]byte, error) {
+	files, err := Render(dir, forManifests(values, "none"))
 	if err != nil {
 		return nil, err
 	}
@@ -58,11 +55,8 @@ func Install(dir string) ([]byte, error) {
 
 // Cleanup removes weir from every node, after the agents are gone. The presets
 // of the folders are those of values.
-func Cleanup(dir string) ([]byte, error) {
-	files, err := Render(dir, map[string]any{
-		"namespace": map[string]any{"create": true},
-		"cleanup":   map[string]any{"mode": "manifest"},
-	})
+func Cleanup(dir string, values map[string]any) ([]byte, error) {
+	files, err := Render(dir, forManifests(values, "manifest"))
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +64,17 @@ func Cleanup(dir string) ([]byte, error) {
 		delete(files, of)
 	}
 	return join(files, "namespace.yaml", "cleanup.yaml")
+}
+
+// forManifests sets what files that kubectl applies must have.
+func forManifests(values map[string]any, cleanup string) map[string]any {
+	all := maps.Clone(values)
+	if all == nil {
+		all = map[string]any{}
+	}
+	all["namespace"] = map[string]any{"create": true}
+	all["cleanup"] = map[string]any{"mode": cleanup}
+	return all
 }
 
 // join writes the files in this order; one that is not named is a mistake.
