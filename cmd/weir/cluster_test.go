@@ -188,6 +188,18 @@ func TestStatusCluster(t *testing.T) {
 	contains(t, "standard error", term.err.String(), "no answer: weir-agent on node c")
 }
 
+// No agent answers: each error stands on a line of its own.
+func TestNoneAnswers(t *testing.T) {
+	_, term := newFakeCluster(t, map[string]*fakeAgent{"a": nil, "b": nil})
+	if code := term.run("status", "--context", "prod"); code != exitError {
+		t.Errorf("exit code %d", code)
+	}
+	lines := strings.Split(strings.TrimSpace(term.err.String()), "\n")
+	if len(lines) != 2 || !strings.HasPrefix(lines[0], "weir: weir-agent on node a") || !strings.HasPrefix(lines[1], "weir: weir-agent on node b") {
+		t.Errorf("standard error: %q", lines)
+	}
+}
+
 func TestPolicyStatus(t *testing.T) {
 	version := func(uid string, generation int64, held bool, states map[string]uint32) *fakeAgent {
 		return answering(nil, &pb.Policy{Ref: &pb.PolicyRef{Namespace: "shop", Name: "p"}, Uid: uid, ObjectGeneration: generation, InForce: held, PodsByState: states}, nil)

@@ -79,7 +79,7 @@ func run(ctx context.Context, p process, args []string) int {
 		fmt.Fprintf(p.err, "see: %s --help\n", usage.command)
 		return exitUsage
 	}
-	p.complain("%s", output.Escape(err.Error()))
+	p.complainOf(err)
 	return exitError
 }
 
@@ -93,6 +93,25 @@ func arguments(argv0 string, args []string) []string {
 }
 
 func baseName(argv0 string) string { return strings.TrimSuffix(filepath.Base(argv0), ".exe") }
+
+// complainOf an error. Joined errors stand on a line each; a line's end that an
+// agent sent is not one.
+func (p *process) complainOf(err error) {
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		var lines []string
+		for _, e := range joined.Unwrap() {
+			lines = append(lines, e.Error())
+		}
+		if strings.Join(lines, "\n") == err.Error() { // and not of one sentence
+			for _, e := range joined.Unwrap() {
+				p.complainOf(e)
+			}
+			return
+		}
+	}
+	p.complain("%s", output.Escape(err.Error()))
+}
 
 // complain writes a line to standard error under the name of the program.
 func (p *process) complain(format string, args ...any) {
