@@ -202,7 +202,7 @@ cluster-tool:
 kubectl: ## Build kubectl of the cluster's version into .bin/
 	go -C test/cluster build -o $(CURDIR)/$(BIN)/kubectl k8s.io/kubernetes/cmd/kubectl
 
-.PHONY: e2e e2e-ci e2e-tools e2e-image
+.PHONY: e2e e2e-ci e2e-tools e2e-image e2e-viewers
 E2E_VARIANTS = $(if $(filter ptp,$(CNIS)),ptp:nftables:dual) $(if $(filter bridge,$(CNIS)),bridge:iptables:ipv4)
 # The rows of CI. TestRollingUpdate is not among them: on a machine with other
 # work, at least two of 6,260 allowed calls once had no answer within 900 ms.
@@ -211,12 +211,17 @@ e2e-image: cluster-tool ## The image of the pods that call without pause: .bin/t
 	go -C test/e2e build -o $(CURDIR)/$(BIN)/ ./cmd/...
 	$(CLUSTER) image --output $(BIN)/traffic.tar --tag weir.test/traffic:1 $(BIN)/weir-traffic
 
-e2e-tools: e2e-image build
+e2e-viewers:
+	@mkdir -p $(BIN)/viewers
+	go -C deploy/tool run . manifests -chart ../chart -values $(CURDIR)/test/e2e/viewers.yaml -out $(CURDIR)/$(BIN)/viewers
+
+e2e-tools: e2e-image e2e-viewers build
 	go -C test/e2e test -c -o $(CURDIR)/$(BIN)/e2e.test .
 	go -C test/cluster/coredns build -ldflags '-s -w' -o $(CURDIR)/$(BIN)/coredns .
 	go build -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/weir-cni
 	$(CLUSTER) image --output $(BIN)/weir-e2e.tar --tag '$(IMAGE)' $(BIN)/weir-agent $(BIN)/weir $(BIN)/weir-cni
 	$(CLUSTER) image --output $(BIN)/coredns.tar --tag weir.test/coredns:1 $(BIN)/coredns
+	@for p in watch kube; do go test -c -tags cluster -o $(BIN)/$$p-cluster.test ./agent/$$p; done
 
 # The first run is the control: on a cluster without weir the same rows must
 # see traffic that policy denies, or they prove nothing. After a failure the
@@ -228,6 +233,10 @@ e2e: packages-cluster e2e-tools ## weir's own rows and the upstream suite, on a 
 
 e2e-ci: packages-cluster e2e-tools ## The rows of CI, on one cluster that is always taken down (root)
 	ROWS='$(E2E_CI_ROWS)' test/e2e/run.sh ptp:nftables:dual
+
+.PHONY: test-kubeconfig
+test-kubeconfig: e2e-viewers ## The agent's side of the API server, its rights and its viewers, at the one that KUBECONFIG leads to, in namespaces of its own
+	WEIR_MANIFESTS=$(CURDIR)/$(BIN)/viewers/install.yaml go test -count=1 -v -tags cluster -run KUBECONFIG ./agent/watch ./agent/kube
 
 test-cluster: packages-cluster ## The tests of the cluster's harness: it leaves nothing behind (root; no cluster may run)
 	go -C test/cluster test -count=1 ./binaries ./cgroup ./harness ./image ./layout ./netpol ./node ./pki ./process

@@ -6,11 +6,8 @@ import (
 	"context"
 	"testing"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
 const (
@@ -37,7 +34,7 @@ func TestKubeconfig(t *testing.T) {
 	needWeir(t)
 	_, err := cluster.client.CoreV1().Secrets(agents.Namespace).Create(t.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: kubeconfigSecret},
-		StringData: map[string]string{"kubeconfig": kubeconfigOf(t)},
+		StringData: map[string]string{"kubeconfig": cluster.kubeconfigOf(t, agents.Namespace, agents.Name)},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -65,26 +62,4 @@ func TestKubeconfig(t *testing.T) {
 	}
 	expectAll(t, friend, server.trafficTargets(), Passed)
 	expectAll(t, stranger, server.trafficTargets(), Denied)
-}
-
-// kubeconfigOf the agents' ServiceAccount, with a token that is valid for an
-// hour.
-func kubeconfigOf(t *testing.T) string {
-	t.Helper()
-	hour := int64(3600)
-	request, err := cluster.client.CoreV1().ServiceAccounts(agents.Namespace).CreateToken(t.Context(), agents.Name,
-		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &hour}}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := clientcmdapi.NewConfig()
-	file.Clusters["weir"] = &clientcmdapi.Cluster{Server: cluster.config.Host, CertificateAuthorityData: cluster.config.CAData}
-	file.AuthInfos["weir"] = &clientcmdapi.AuthInfo{Token: request.Status.Token}
-	file.Contexts["weir"] = &clientcmdapi.Context{Cluster: "weir", AuthInfo: "weir"}
-	file.CurrentContext = "weir"
-	raw, err := clientcmd.Write(*file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(raw)
 }

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -30,6 +31,23 @@ func (m Machine) Freeze(ctx context.Context, name string) error { return m.only(
 
 // Thaw what was frozen.
 func (m Machine) Thaw(ctx context.Context, name string) error { return m.only(ctx, "thaw", name) }
+
+// Route an address to a node from where this process is, the outside.
+func (Machine) Route(ctx context.Context, to, via netip.Addr) error {
+	return ip(ctx, "route", "replace", netip.PrefixFrom(to, to.BitLen()).String(), "via", via.String())
+}
+
+// Unroute the address again.
+func (Machine) Unroute(ctx context.Context, to netip.Addr) error {
+	return ip(ctx, "route", "delete", netip.PrefixFrom(to, to.BitLen()).String())
+}
+
+func ip(ctx context.Context, args ...string) error {
+	if out, err := exec.CommandContext(ctx, "ip", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
 
 // Reboot a node: all processes, mounts, links and BPF objects go, its disk stays.
 func (m Machine) Reboot(ctx context.Context, name string) error { return m.only(ctx, "reboot", name) }

@@ -18,6 +18,8 @@ var (
 	kubeconfig = flag.String("kubeconfig", os.Getenv("KUBECONFIG"), "cluster to test")
 	install    = flag.String("install", "", "manifests of weir to apply first, in mode enforce; empty: weir is there")
 	without    = flag.Bool("without-weir", false, "control run on a cluster without weir: what policy denies must pass, or the tests prove nothing")
+	viewers    = flag.String("viewers", "", "manifests of weir with viewers, rendered with viewers.yaml; empty: tests of viewers skip")
+	weir       = flag.String("weir", "", "path of the command weir; empty: tests of it skip")
 	dns        = flag.String("dns", "", "manifests of the cluster's DNS to apply first; empty: it is there, or tests of it skip")
 	machine    = flag.String("machine", "", "path of weir-cluster, if it is its cluster; else tests that need more than the API skip")
 	daemonSet  = flag.String("agents", "weir-system/weir-agent", "namespace and name of the agents' DaemonSet")

@@ -30,9 +30,24 @@ type Namespace struct {
 // Namespace makes one with a name of its own.
 func (c *Cluster) Namespace(t *testing.T) *Namespace {
 	t.Helper()
-	created, err := c.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: "weir-e2e-", Labels: map[string]string{"weir-e2e": "true"}},
-	}, metav1.CreateOptions{})
+	return c.namespace(t, metav1.ObjectMeta{GenerateName: "weir-e2e-"})
+}
+
+// NamespaceNamed makes one with this name. It waits while one of that name, of a
+// run before, is on its way out.
+func (c *Cluster) NamespaceNamed(t *testing.T, name string) *Namespace {
+	t.Helper()
+	return c.namespace(t, metav1.ObjectMeta{Name: name})
+}
+
+func (c *Cluster) namespace(t *testing.T, meta metav1.ObjectMeta) *Namespace {
+	t.Helper()
+	meta.Labels = map[string]string{"weir-e2e": "true"}
+	var created *corev1.Namespace
+	err := poll(t.Context(), goneLimit, func(ctx context.Context) (err error) {
+		created, err = c.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: meta}, metav1.CreateOptions{})
+		return err
+	})
 	if err != nil {
 		t.Fatalf("create namespace: %v", err)
 	}
@@ -76,9 +91,9 @@ func (n *Namespace) DeletePolicy(name string) {
 	}
 }
 
-// Service of the pods with a label app, of a type; nodes' addresses count only
-// for their own pods, so that a client keeps its address. It waits until the
-// cluster has endpoints for it.
+// Service of the pods with a label app, of a type; nodes' addresses, and those of
+// a load balancer, count only for their own pods, so that a client outside keeps
+// its address. It waits until the cluster has endpoints for it.
 func (n *Namespace) Service(app string, kind corev1.ServiceType) *corev1.Service {
 	n.t.Helper()
 	families := corev1.IPFamilyPolicyPreferDualStack
@@ -94,7 +109,7 @@ func (n *Namespace) Service(app string, kind corev1.ServiceType) *corev1.Service
 			},
 		},
 	}
-	if kind == corev1.ServiceTypeNodePort {
+	if kind != corev1.ServiceTypeClusterIP {
 		service.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
 	}
 	created, err := n.cluster.client.CoreV1().Services(n.Name).Create(n.t.Context(), service, metav1.CreateOptions{})

@@ -37,9 +37,12 @@ type PodOptions struct {
 	Node        Node
 	Labels      map[string]string // the label app is the pod's name, if not given
 	HostNetwork bool
-	Probes      bool // liveness and readiness every second, one failure counts
-	Once        bool // its process ends, and is not started again
+	Probes      bool   // liveness and readiness every second, one failure counts
+	Once        bool   // its process ends, and is not started again
+	Secret      string // of its namespace, in the folder secretFolder; empty: none
 }
+
+const secretFolder = "/secret"
 
 // Pod makes a pod and waits until it is ready.
 func (n *Namespace) Pod(name string, o PodOptions) *Pod {
@@ -80,6 +83,12 @@ func (n *Namespace) start(name string, o PodOptions, container corev1.Container)
 		restart = corev1.RestartPolicyNever
 	}
 	container.ImagePullPolicy = corev1.PullIfNotPresent
+	var volumes []corev1.Volume
+	if o.Secret != "" {
+		source := corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: o.Secret}}
+		volumes = append(volumes, corev1.Volume{Name: "secret", VolumeSource: source})
+		container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: "secret", MountPath: secretFolder, ReadOnly: true})
+	}
 	_, err := n.cluster.client.CoreV1().Pods(n.Name).Create(n.t.Context(), &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels},
 		Spec: corev1.PodSpec{
@@ -88,6 +97,7 @@ func (n *Namespace) start(name string, o PodOptions, container corev1.Container)
 			RestartPolicy:                 restart,
 			TerminationGracePeriodSeconds: &none,
 			Containers:                    []corev1.Container{container},
+			Volumes:                       volumes,
 		},
 	}, metav1.CreateOptions{})
 	if err != nil {

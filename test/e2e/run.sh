@@ -33,6 +33,17 @@ rows() {
 	return $code
 }
 
+# server FILE: the tests of the agent's packages that need a real API server.
+server() {
+	local file=$1 code=0
+	for package in watch kube; do
+		WEIR_MANIFESTS=$BIN/viewers/install.yaml "$BIN/$package-cluster.test" -test.v=test2json -test.timeout 5m -test.run KUBECONFIG 2>&1 |
+			tee -a "$file.log" | sed -u 's/\x16//g' || code=$?
+	done
+	go tool test2json <"$file.log" >"$file.json"
+	return $code
+}
+
 for variant in "$@"; do
 	IFS=: read -r cni proxy families <<<"$variant"
 	out=$BIN/e2e/$cni-$proxy-$families
@@ -47,7 +58,11 @@ for variant in "$@"; do
 	phase "control run: without weir, what policy denies must pass"
 	rows "$out/control" --dns test/cluster/coredns/coredns.yaml --without-weir
 	phase "rows"
-	rows "$out/rows" --install deploy/install.yaml
+	rows "$out/rows" --install deploy/install.yaml --viewers "$BIN/viewers/install.yaml" --weir "$BIN/weir"
+	if [[ $ROWS == . || $ROWS == *KUBECONFIG* ]]; then
+		phase "the agent's side of the API server"
+		server "$out/server"
+	fi
 	if [ -n "$UPSTREAM" ]; then
 		phase "the upstream suite"
 		"$BIN/netpol.test" --kubeconfig "$KUBECONFIG" --provider=local --ginkgo.no-color --ginkgo.timeout=90m --ginkgo.json-report "$out/netpol.json" >"$out/netpol.log" 2>&1 || { tail -n 100 "$out/netpol.log"; exit 1; }

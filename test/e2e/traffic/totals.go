@@ -17,6 +17,9 @@ const (
 	PortTotals = 9002
 )
 
+// PortProxy is what a Proxy of the tests serves on.
+const PortProxy = 8443
+
 // Totals are what one process counted.
 type Totals struct {
 	Calls    []Calls

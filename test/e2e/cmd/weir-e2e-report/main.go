@@ -53,6 +53,7 @@ func report(results, exclusions, page string) error {
 type run struct {
 	Variant, Commit, Kernel, Began string
 	control, rows                  []row
+	server                         []row  // tests of the agent's packages at the API server
 	specs                          []spec // of the upstream suite; none: it was not run
 }
 
@@ -82,6 +83,9 @@ func load(dir string) (run, error) {
 	}
 	if err == nil {
 		r.rows, err = loadRows(filepath.Join(dir, "rows.json"))
+	}
+	if err == nil {
+		r.server, err = loadRows(filepath.Join(dir, "server.json"))
 	}
 	if err == nil {
 		r.specs, err = loadSpecs(filepath.Join(dir, "netpol.json"))

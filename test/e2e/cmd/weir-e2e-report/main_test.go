@@ -21,6 +21,8 @@ func TestReport(t *testing.T) {
 {"Action":"fail","Test":"TestB","Elapsed":2}
 {"Action":"fail","Elapsed":3.3}
 `,
+		"v/server.json": `{"Action":"pass","Test":"TestC","Elapsed":4}
+`,
 		"v/netpol.json": `[{"SpecReports": [
 			{"ContainerHierarchyTexts": ["[sig-network] Netpol", "server"], "LeafNodeText": "works", "State": "passed", "RunTime": 2000000000},
 			{"ContainerHierarchyTexts": ["[sig-network] Netpol", "SCTP"], "LeafNodeText": "left", "State": "skipped"},
@@ -46,7 +48,7 @@ func TestReport(t *testing.T) {
 	}
 	for _, want := range []string{
 		"## ptp, kube-proxy nftables, dual", "Commit abc, kernel 6.18, now.",
-		"| TestA | pass | 1.2 | 5 calls \\| 0 wrong |", "| TestB | **fail** | 2.0 | part: late |", "Not run.",
+		"| TestA | pass | 1.2 | 5 calls \\| 0 wrong |", "| TestB | **fail** | 2.0 | part: late |", "Not run.", "| TestC | pass | 4.0 |",
 		"2 specs: 1 passed, 0 failed, 1 left out, 0 other; 2 s.", "| server works | passed | 2 |", "- `SCTP`: no sockets",
 	} {
 		if !strings.Contains(string(raw), want) {

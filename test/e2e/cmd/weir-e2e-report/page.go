@@ -15,6 +15,9 @@ func write(runs []run, exclusions string) string {
 		fmt.Fprintf(&b, "\n## %s\n\nCommit %s, kernel %s, %s.\n", r.Variant, r.Commit, r.Kernel, r.Began)
 		writeRows(&b, "weir's own rows", r.rows)
 		writeRows(&b, "The same without weir: what policy denies must pass, or the rows prove nothing", r.control)
+		if len(r.server) > 0 {
+			writeRows(&b, "The agent's side of the API server", r.server)
+		}
 		writeSpecs(&b, r.specs)
 	}
 	b.WriteString("\n## What is left out of the upstream suite\n\n")

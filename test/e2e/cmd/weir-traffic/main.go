@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"syscall"
@@ -23,6 +24,7 @@ import (
 const usage = `weir-traffic run [-every D] [-for D] [-call KIND=ADDRESS:PORT]...   call, serve and count
 weir-traffic probe KIND=ADDRESS:PORT...                              call each once; the results in JSON
 weir-traffic get URL                                                 fetch a page, e.g. a process's totals
+weir-traffic proxy FOLDER URL                                        serve TLS with a folder's certificate, hand requests to a backend
 weir-traffic lookup NAME                                             ask the DNS
 `
 
@@ -44,6 +46,12 @@ func command(ctx context.Context, args []string) error {
 		return probe(args[1:])
 	case len(args) == 2 && args[0] == "get":
 		return get(ctx, args[1])
+	case len(args) == 3 && args[0] == "proxy":
+		backend, err := url.Parse(args[2])
+		if err != nil {
+			return err
+		}
+		return traffic.Proxy(ctx, traffic.PortProxy, args[1], backend)
 	case len(args) == 2 && args[0] == "lookup":
 		return lookup(ctx, args[1])
 	}
