@@ -96,9 +96,9 @@ LINT_MODULES := deploy/tool test/bench/report test/e2e test/cluster
 LINT_LEFT_OUT := /cmd/(weir-kubernetes|agnhost)$$|/control$$|/netpol$$
 .PHONY: lint-modules
 lint-modules: ## go vet, staticcheck and errorlint of the other Go modules
-	@for module in $(LINT_MODULES); do echo "lint $$module"; ( cd $$module; packages=$$(go list ./... | grep -Ev '$(LINT_LEFT_OUT)'); \
-		go vet $$packages; go run $(STATICCHECK) -checks '$(STATICCHECKS)' $$packages; go run $(ERRORLINT) $$packages ); done
-	@echo "lint -tags cluster"; go vet -tags cluster ./agent/watch ./agent/kube
+	@set -e; for module in $(LINT_MODULES); do echo "lint $$module"; cd $(CURDIR)/$$module; packages=$$(go list ./... | grep -Ev '$(LINT_LEFT_OUT)'); \
+		go vet $$packages; go run $(STATICCHECK) -checks '$(STATICCHECKS)' $$packages; go run $(ERRORLINT) $$packages; done
+	go vet -tags cluster ./agent/watch ./agent/kube
 
 .PHONY: arm64
 arm64: ## Build everything for arm64
