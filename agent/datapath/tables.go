@@ -4,8 +4,8 @@ package datapath
 
 import (
 	"fmt"
-	"slices"
 	"net/netip"
+	"slices"
 
 	"github.com/weirnet/weir/bpf"
 )
