@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
@@ -37,7 +38,10 @@ func TestAgainstTheServerOfKUBECONFIG(t *testing.T) {
 	}
 	client, ctx := cluster.Client, t.Context()
 	t.Cleanup(func() {
-		utilnet.CloseIdleConnectionsFor(client.CoreV1().RESTClient().(*rest.RESTClient).Client.Transport)
+		// A connection whose streams have just been given up is not idle yet.
+		for end := time.Now().Add(patience); goleak.Find() != nil && time.Now().Before(end); {
+			utilnet.CloseIdleConnectionsFor(client.CoreV1().RESTClient().(*rest.RESTClient).Client.Transport)
+		}
 	})
 	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil || len(nodes.Items) == 0 {

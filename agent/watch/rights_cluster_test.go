@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"regexp"
@@ -22,10 +23,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/connrotation"
 	"sigs.k8s.io/yaml"
 
 	"github.com/weirnet/weir/agent/kube"
@@ -95,6 +96,10 @@ func newSetting(t *testing.T) *setting {
 	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
 	must(t, err)
 	config.QPS = -1 // the server slows clients down by itself
+	// A connection whose streams have just been given up is not idle yet.
+	dialer := connrotation.NewDialer((&net.Dialer{}).DialContext)
+	config.Dial = dialer.DialContext
+	t.Cleanup(dialer.CloseAll)
 	s := &setting{config: config, admin: clientOf(t, config), rights: rightsOf(t, os.Getenv("WEIR_MANIFESTS"))}
 	ctx := t.Context()
 	space, err := s.admin.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "weir-rights-"}}, metav1.CreateOptions{})
@@ -292,9 +297,6 @@ func (d *deputy) events(t *testing.T) int32 {
 // them the right to list would not be asked for.
 type listsOnly struct{ http.RoundTripper }
 
-// WrappedRoundTripper lets the connections of it be closed.
-func (l listsOnly) WrappedRoundTripper() http.RoundTripper { return l.RoundTripper }
-
 const noStreams = `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Invalid", "code": 422, "message": "sendInitialEvents: Forbidden: no streaming lists here"}`
 
 func (l listsOnly) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -309,9 +311,6 @@ func clientOf(t *testing.T, config *rest.Config) kubernetes.Interface {
 	t.Helper()
 	client, err := kubernetes.NewForConfig(config)
 	must(t, err)
-	t.Cleanup(func() {
-		utilnet.CloseIdleConnectionsFor(client.CoreV1().RESTClient().(*rest.RESTClient).Client.Transport)
-	})
 	return client
 }
 
