@@ -174,7 +174,8 @@ func (m *market) seesOne(t *testing.T, own, other *stall) {
 	w := Weir{*weir, m.users.User("viewer-of-"+own.Name, append(rightsToReach(), rightToView(own.Name))...)}
 	list := flowsOf(t, w, exitDone, "-n", own.Name, "--all")
 	expectBothNodes(t, list)
-	for _, f := range list {
+	as := "--viewer=" + own.Name
+	for _, f := range append(flowsOf(t, w, exitDone, as, "--all"), list...) {
 		m.expectOnlyOf(t, f, own.Name, other.Name)
 	}
 	for what, is := range map[string]func(Flow) bool{
@@ -185,7 +186,6 @@ func (m *market) seesOne(t *testing.T, own, other *stall) {
 			t.Errorf("of %d flows none is %s", len(list), what)
 		}
 	}
-	as := "--viewer=" + own.Name
 	for _, f := range flowsOf(t, w, exitDone, as, "-n", other.Name, "--all") {
 		if !f.between(own.Name, other.Name) {
 			t.Errorf("asked for those with %s: %+v", other.Name, f)
@@ -208,16 +208,16 @@ func (m *market) seesOne(t *testing.T, own, other *stall) {
 func (m *market) expectOnlyOf(t *testing.T, f Flow, own, other string) {
 	t.Helper()
 	if !f.touches(own) {
-		t.Errorf("a flow that does not touch %s: %+v", own, f)
+		t.Fatalf("a flow that does not touch %s: %+v", own, f)
 	}
 	for _, end := range []End{f.Source, f.Destination, f.Service} {
 		if end.Namespace == other && (len(end.Labels) > 0 || end.Workload != nil) {
-			t.Errorf("labels or the workload of a pod of %s are told: %+v", other, f)
+			t.Fatalf("labels or the workload of a pod of %s are told: %+v", other, f)
 		}
 	}
 	for _, p := range f.policies() {
 		if p.Namespace == other {
-			t.Errorf("a policy of %s is told: %+v", other, f)
+			t.Fatalf("a policy of %s is told: %+v", other, f)
 		}
 	}
 }
