@@ -19,7 +19,7 @@ var (
 	kernels  = flag.String("kernels", "5.10 6.1 6.12 newest", "kernels to boot")
 	programs = flag.String("programs", "", "packages to test, by their folders; all if empty")
 	match    = flag.String("tests", "", "regular expression of the tests to run in the guest; all if empty")
-	limit    = flag.Duration("limit", 30*time.Minute, "time for one kernel")
+	limit    = flag.Duration("limit", time.Hour, "time for one kernel")
 	cache    = flag.String("cache", "", "directory of unpacked kernels and logs (default weir/kernels below the user's cache directory)")
 	mirror   = flag.String("mirror", "", "URL of a Debian archive (default the one of this machine's apt)")
 	refresh  = flag.Bool("refresh", false, "download the kernels again")
