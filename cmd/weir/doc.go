@@ -16,8 +16,8 @@
 //	2    usage: an unknown flag, a value that cannot be read
 //	3    nothing to show, with --exit-nonzero-if-empty
 //	4    a flow was shown, with --fail-on-match
-//	5    done, but flows were lost, overwritten while they were read, or cut off, or a
-//	     node does not answer
+//	5    done, but flows were lost or held back, overwritten while they were read, or
+//	     cut off, or a node does not answer
 //	124  --timeout was over
 //	130  interrupted
 //

@@ -26,9 +26,9 @@ const exitCodes = `Exit codes:
   2    wrong usage
   3    nothing to show, with --exit-nonzero-if-empty
   4    a flow was shown, with --fail-on-match
-  5    done, but a part is missing: flows were lost on the way, overwritten while
-       they were read, a file is cut off, or a node does not answer; what is
-       missing is told
+  5    done, but a part is missing: flows were lost on the way or held back,
+       overwritten while they were read, a file is cut off, or a node does not
+       answer; what is missing is told
   124  --timeout was over
   130  interrupted`
 
