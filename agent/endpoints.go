@@ -160,14 +160,22 @@ func (c *controller) finish() {
 	if c.finished || !c.synced || !c.listed {
 		return
 	}
-	c.finished = true
-	if err := c.dp.Finish(); err != nil {
+	err := c.dp.Finish()
+	if err != nil {
 		c.log.Error("taking over from the agent before", "error", err)
 	}
+	if errors.Is(err, datapath.ErrNotFinished) {
+		c.pause = time.After(finishAgain)
+		return
+	}
+	c.finished = true
 	c.state.set(conditionSynced, true, nil, 0)
 	c.publishEndpoints()
 	close(c.inspectable)
 }
+
+// finishAgain is when the start is tried again that found no room.
+const finishAgain = time.Second
 
 // announceLimit is how long an announcement waits for the pod's policy.
 const announceLimit = 5 * time.Second

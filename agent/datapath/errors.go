@@ -13,6 +13,8 @@ var (
 	ErrFull = errors.New("map is full")
 	// ErrLocked: another agent holds the node.
 	ErrLocked = errors.New("another agent runs on this node")
+	// ErrNotFinished: the run before is still in force.
+	ErrNotFinished = errors.New("the agent before stays in force")
 	// ErrNotBound: no veth is bound to that pod or interface.
 	ErrNotBound = errors.New("not bound")
 	// ErrInstructionsHidden: the kernel does not show this process what

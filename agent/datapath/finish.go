@@ -18,8 +18,9 @@ import (
 // new programs take the place of those of the run before, in place, and what
 // that run left is deleted: its tables, programs on veths that nobody bound
 // again, links of interfaces that are gone, flows (once they are carried over)
-// and counts of other layouts.
-// Errors of single interfaces do not stop the rest.
+// and counts of other layouts. Errors of single interfaces do not stop the
+// rest. If the endpoints cannot be written, it returns ErrNotFinished: all stays
+// with the run before, and Finish may be called again.
 func (d *Datapath) Finish() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -29,7 +30,9 @@ func (d *Datapath) Finish() error {
 	flows := d.newCarrier()
 	defer flows.close()
 	errs := []error{flows.pass()}
-	d.finished = true
+	if err := d.endHandover(); err != nil {
+		return errors.Join(append(errs, err)...)
+	}
 	errs = append(errs, d.takeOver(flows)...)
 	errs = append(errs, d.dropLeft()...)
 	if err := d.pinPrograms(); err != nil {
@@ -42,18 +45,27 @@ func (d *Datapath) Finish() error {
 	return errors.Join(errs...)
 }
 
-// takeOver gives every bound veth the programs of this run. From the write of
-// the endpoints on both programs behind translation judge, then this run's alone: so
-// there is no instant at which none does. To let go of the other takes the
-// kernel a while, in which flows begin; they are carried over before the pods'
-// programs follow at once.
-func (d *Datapath) takeOver(flows *carrier) []error {
+// endHandover has both programs behind translation judge every bound veth, so
+// that there is no instant at which none does.
+func (d *Datapath) endHandover() error {
+	d.finished = true
 	var values []bpf.WeirEndpoint
 	for _, b := range d.bindings {
 		values = append(values, d.endpointOf(b))
 	}
 	_, err := d.putEndpoints(values...)
-	errs := []error{err}
+	if err != nil {
+		d.finished = false
+		return fmt.Errorf("%w: %w", ErrNotFinished, err)
+	}
+	return nil
+}
+
+// takeOver gives every bound veth the programs of this run. To let go of the
+// other program behind translation takes the kernel a while, in which flows
+// begin; they are carried over before the pods' programs follow at once.
+func (d *Datapath) takeOver(flows *carrier) []error {
+	var errs []error
 	if err := d.attachForward(); err != nil {
 		errs = append(errs, err, d.giveUpForward(err.Error()))
 	}

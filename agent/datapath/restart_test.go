@@ -163,6 +163,45 @@ func TestProgramsBeforeFinish(t *testing.T) {
 	}
 }
 
+// A Finish that cannot write the endpoints leaves all with the run before, and
+// the next one takes over.
+func TestFinishAgain(t *testing.T) {
+	n := newNode(t)
+	p, q := n.pod("dpagain", 1), n.pod("dpother", 2)
+	old := n.load()
+	check(t, old.Bind(p.binding()))
+	check(t, old.Bind(q.binding()))
+	check(t, old.Apply(generationOne(p)))
+	check(t, old.Finish())
+	stop(t, old)
+
+	d := n.load()
+	defer stop(t, d)
+	check(t, d.Bind(p.binding()))
+	check(t, d.Bind(q.binding()))
+	check(t, d.Apply(nextRun(p, marksOf(t, d))))
+	_, programs := attachments(t, d, p)
+	whole := d.store
+	d.store = &broken{whole, bpf.WeirMapEndpoints, 1}
+	err := d.Finish()
+	d.store = whole
+	if !errors.Is(err, ErrNotFinished) {
+		t.Errorf("without room: %v, want ErrNotFinished", err)
+	}
+	if _, now := attachments(t, d, p); !cmp.Equal(programs, now) || len(d.Recovered()) != 2 {
+		t.Errorf("programs %v, then %v, %d bindings of the run before: taken over by halves", programs, now, len(d.Recovered()))
+	}
+	check(t, d.Finish())
+	if _, now := attachments(t, d, p); cmp.Equal(programs, now) {
+		t.Errorf("programs %v: not replaced the second time", now)
+	}
+	for ifindex, e := range d.tables.endpoints {
+		if e.Flags&uint8(bpf.WeirEndpointFlagEP_HANDOVER) != 0 {
+			t.Errorf("endpoint of interface %d is left to a run that is gone", ifindex)
+		}
+	}
+}
+
 // An address stays with the veth that an earlier agent bound it to, also if
 // another claims it first after a restart.
 func TestRestartKeepsAddresses(t *testing.T) {
