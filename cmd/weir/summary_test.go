@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -112,6 +113,19 @@ func TestTopIsRefreshed(t *testing.T) {
 	defer agent.mu.Unlock()
 	if top := agent.requests[0].(*pb.SummarizeRequest).GetTop(); top != 10 {
 		t.Errorf("%d groups on a terminal of 14 lines", top)
+	}
+}
+
+// Of several agents each has a line of its own, and none can move the cursor.
+func TestTopTellsEachFailure(t *testing.T) {
+	term := newTerminal(map[string]string{"NO_COLOR": "1"})
+	failed := errors.Join(errors.New("agent of n1: away"), errors.New("agent of n2: \x1b[2J"))
+	if err := (&session{process: term.process}).picture(&topFlags{}, nil, failed, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, told, _ := strings.Cut(term.out.String(), "\n")
+	if want := "agent of n1: away\nagent of n2: \\x1b[2J\n"; told != want {
+		t.Errorf("told %q, want %q", told, want)
 	}
 }
 

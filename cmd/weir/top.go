@@ -140,7 +140,9 @@ func (s *session) picture(f *topFlags, answer *pb.SummarizeResponse, failed erro
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s%s  every %s, by %s\n", clearScreen, s.style().Clock(s.now()), f.interval, f.by)
 	if failed != nil {
-		fmt.Fprintf(&b, "%s\n", output.Escape(failed.Error()))
+		for line := range strings.Lines(failed.Error()) { // of each agent, one
+			fmt.Fprintf(&b, "%s\n", output.Escape(strings.TrimSuffix(line, "\n")))
+		}
 	} else if err := output.Top(&b, answer, by, s.style()); err != nil {
 		return err
 	}
