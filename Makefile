@@ -217,7 +217,7 @@ e2e-viewers:
 	go -C deploy/tool run . manifests -chart ../chart -values $(CURDIR)/test/e2e/viewers.yaml -out $(CURDIR)/$(BIN)/viewers
 
 e2e-tools: e2e-image e2e-viewers build
-	go -C test/e2e test ./traffic
+	go -C test/e2e test ./traffic ./cmd/...
 	go -C test/e2e test -c -o $(CURDIR)/$(BIN)/e2e.test .
 	go -C test/cluster/coredns build -ldflags '-s -w' -o $(CURDIR)/$(BIN)/coredns .
 	go build -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/weir-cni
