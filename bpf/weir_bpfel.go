@@ -393,6 +393,7 @@ const (
 	WeirVarHaveForwardHook = "have_forward_hook"
 	WeirVarMidstreamStrict = "midstream_strict"
 	WeirVarRecheckExisting = "recheck_existing"
+	WeirVarRingOrder       = "ring_order"
 	WeirVarSourceCheck     = "source_check"
 	WeirVarTicksPerSecond  = "ticks_per_second"
 )
@@ -487,6 +488,7 @@ type WeirVariableSpecs struct {
 	HaveForwardHook *ebpf.VariableSpec `ebpf:"have_forward_hook"`
 	MidstreamStrict *ebpf.VariableSpec `ebpf:"midstream_strict"`
 	RecheckExisting *ebpf.VariableSpec `ebpf:"recheck_existing"`
+	RingOrder       *ebpf.VariableSpec `ebpf:"ring_order"`
 	SourceCheck     *ebpf.VariableSpec `ebpf:"source_check"`
 	TicksPerSecond  *ebpf.VariableSpec `ebpf:"ticks_per_second"`
 }
@@ -577,6 +579,7 @@ type WeirVariables struct {
 	HaveForwardHook *ebpf.Variable `ebpf:"have_forward_hook"`
 	MidstreamStrict *ebpf.Variable `ebpf:"midstream_strict"`
 	RecheckExisting *ebpf.Variable `ebpf:"recheck_existing"`
+	RingOrder       *ebpf.Variable `ebpf:"ring_order"`
 	SourceCheck     *ebpf.Variable `ebpf:"source_check"`
 	TicksPerSecond  *ebpf.Variable `ebpf:"ticks_per_second"`
 }

@@ -81,13 +81,13 @@ func (s Sizes) share(pods uint32) uint64 {
 	return uint64(max(1024, s.Flows/max(1, pods)))
 }
 
+// byMap has every map but the rings of events.
 func (s Sizes) byMap() map[string]uint32 {
 	return map[string]uint32{
 		bpf.WeirMapEndpoints: s.Endpoints, bpf.WeirMapLocalIps: s.LocalIPs, bpf.WeirMapPeers: s.Peers,
 		bpf.WeirMapCidrs: s.Prefixes, bpf.WeirMapRows: s.Rows, bpf.WeirMapFlows: s.Flows,
 		bpf.WeirMapFlowsSpill: s.Spill, bpf.WeirMapFragments: s.Fragments, bpf.WeirMapDrops: s.Drops,
 		bpf.WeirMapTranslated: s.Translated, bpf.WeirMapTunnels: s.Tunnels,
-		bpf.WeirMapEventsAllowed: s.Ring, bpf.WeirMapEventsDenied: s.Ring,
 		bpf.WeirMapDeferred: s.Spill, bpf.WeirMapFlowUsage: s.slots(), bpf.WeirMapFlowLimit: s.slots(),
 		bpf.WeirMapAllowances: s.slots(),
 	}
@@ -101,7 +101,7 @@ func (s Sizes) apply(spec *ebpf.CollectionSpec) error {
 		}
 		m.MaxEntries = size
 	}
-	return nil
+	return bpf.SizeRings(spec, s.Ring)
 }
 
 // optionOf names the field of Sizes that a full map is raised by.

@@ -15,6 +15,9 @@ volatile const __u32 allowed_burst = 4000;
 volatile const __u32 denied_rate = 500;
 volatile const __u32 denied_burst = 1000;
 
+/* Each ring of events has 2 to the power of this bytes. */
+volatile const __u32 ring_order = 20;
+
 volatile const bool recheck_existing = true;   /* --existing-connections=recheck */
 volatile const bool midstream_strict = false;  /* --midstream=strict */
 volatile const bool source_check = true;       /* spoofing and overlay defence */

@@ -15,7 +15,8 @@
  * end the chain, and the programs of others would die silently. */
 enum outcome {
 	PASS = -1,
-	DROP = 2, /* TC_ACT_SHOT */
+	DROP = 2,      /* TC_ACT_SHOT */
+	UNDECIDED = 1, /* between functions of these programs alone */
 };
 
 /* What no policy can allow: another EtherType, a first fragment that hides its
@@ -52,7 +53,7 @@ static __always_inline int rule_on_ip(struct __sk_buff *skb, struct work *work)
 		if (reason)
 			return deny(&work->ruling, reason);
 	}
-	if (is_configuration())
+	if (pkt->key.protocol != PROTO_TCP && is_configuration())
 		return allow(&work->ruling, REASON_CONFIGURATION);
 	if (pkt->part == PART_LATER)
 		return rule_on_fragment();
@@ -101,21 +102,54 @@ static __always_inline bool is_carried(const struct packet *pkt)
 	       !is_icmp_error(pkt) && flow_carries(&pkt->key, &pkt->sight);
 }
 
-__noinline int judge(struct __sk_buff *skb, __u32 direction)
+static __always_inline struct work *begin(__u32 direction)
+{
+	struct work *work = current_work();
+
+	if (!work)
+		return NULL;
+	__builtin_memset(work, 0, sizeof(*work));
+	work->ruling.direction = direction;
+	work->ruling.initiator = sender_of(direction);
+	return work;
+}
+
+/* Takes over what quick.h has read. Offsets and the hop limit stay 0: nobody
+ * asks for them with TCP, UDP and SCTP in one piece. */
+static __always_inline int begin_parsed(const struct flow_key *key, const struct sight *sight)
+{
+	struct work *work = begin(sight->direction);
+
+	if (!work)
+		return DROP;
+	work->packet.key = *key;
+	work->packet.sight = *sight;
+	work->packet.ethertype = bpf_htons(is_ipv4(key->local) ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6);
+	work->packet.shape = SHAPE_IP;
+	return UNDECIDED;
+}
+
+/* The packet by the whole parser, and by the flow that is known of it. */
+__noinline int begin_unparsed(struct __sk_buff *skb, __u32 direction)
+{
+	struct work *work = begin(direction);
+
+	if (!work)
+		return DROP;
+	work->packet.sight.direction = direction;
+	work->packet.sight.now = ticks();
+	work->packet.sight.epoch = current_epoch();
+	parse(skb);
+	return is_carried(&work->packet) ? PASS : UNDECIDED;
+}
+
+/* The packet of the work that was begun. */
+__noinline int judge(struct __sk_buff *skb)
 {
 	struct work *work = current_work();
 
 	if (!work)
 		return DROP;
-	__builtin_memset(work, 0, sizeof(*work));
-	work->packet.sight.direction = direction;
-	work->packet.sight.now = ticks();
-	work->packet.sight.epoch = current_epoch();
-	work->ruling.direction = direction;
-	work->ruling.initiator = sender_of(direction);
-	parse(skb);
-	if (is_carried(&work->packet))
-		return PASS;
 	read_endpoint(work->packet.key.ifindex, &work->endpoint);
 	rule_on_packet(skb, work);
 	keep_fragment();

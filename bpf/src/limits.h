@@ -52,8 +52,7 @@ static __always_inline bool take_token(__u32 slot, __u32 ring, __u32 now)
 /* How full a ring is, in eighths. */
 static __always_inline __u32 eighths(void *ring)
 {
-	return bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) * 8 /
-	       bpf_ringbuf_query(ring, BPF_RB_RING_SIZE);
+	return bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >> (ring_order - 3 & 31);
 }
 
 /* Of so many allowed flows one is told: 1, and from half full on 2, 4, 8, 16. */

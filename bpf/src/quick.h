@@ -39,7 +39,8 @@ static __always_inline bool quick_transport(const void *l4, const void *data_end
 		if (l4 + 14 > data_end || size < SIZE_TCP)
 			return false;
 		sight->tcp_flags = ((const __u8 *)l4)[13];
-		return !opens_connection(sight->tcp_flags);
+		sight->starts = opens_connection(sight->tcp_flags);
+		return true;
 	}
 	if (protocol == PROTO_UDP)
 		return size >= SIZE_UDP;

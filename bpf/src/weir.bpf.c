@@ -8,35 +8,41 @@
 #include "quick.h"
 #include "exports.h"
 
-/* The fast path: a known flow in a common shape costs one lookup. */
-static __always_inline bool is_established(struct __sk_buff *skb, __u32 direction)
+/* The fast path: a known flow in a common shape costs one lookup. What begins
+ * something is most often unknown, and has its lookup in the slow path. */
+static __always_inline int pass_known(struct __sk_buff *skb, __u32 direction)
 {
 	struct sight sight = {.direction = direction};
 	struct flow_key key; /* every byte of it is set below */
 
 	if (!quick_parse(skb, &key, &sight))
-		return false;
+		return begin_unparsed(skb, direction);
 	key.ifindex = skb->ifindex;
 	sight.segments = segments_of(skb);
 	sight.now = ticks();
 	sight.epoch = current_epoch();
-	return flow_carries(&key, &sight);
+	if (!sight.starts && flow_carries(&key, &sight))
+		return PASS;
+	return begin_parsed(&key, &sight);
+}
+
+static __always_inline int pass_or_judge(struct __sk_buff *skb, __u32 direction)
+{
+	int outcome = pass_known(skb, direction);
+
+	return outcome == UNDECIDED ? judge(skb) : outcome;
 }
 
 SEC("tc")
 int from_pod(struct __sk_buff *skb)
 {
-	if (is_established(skb, DIR_EGRESS))
-		return PASS;
-	return judge(skb, DIR_EGRESS);
+	return pass_or_judge(skb, DIR_EGRESS);
 }
 
 SEC("tc")
 int to_pod(struct __sk_buff *skb)
 {
-	if (is_established(skb, DIR_INGRESS))
-		return PASS;
-	return judge(skb, DIR_INGRESS);
+	return pass_or_judge(skb, DIR_INGRESS);
 }
 
 /* NF_INET_FORWARD; 6.4. */

@@ -65,4 +65,13 @@ var programMutants = []Mutant{
 	{"programs-no-thinning", 16, "bpf/src/limits.h", `return filled < 4 ? 1 :`, `return filled < 8 ? 1 :`, "a ring would fill up with allowed flows", packet("TestThinning")},
 	{"programs-repeats-fill", 16, "bpf/src/events.h", `eighths(&events_denied) >= 6`, `eighths(&events_denied) >= 9`, "repeated denials would take the last room of new ones", packet("TestRepeatsThinOut")},
 	{"programs-nothing-owed", 16, "bpf/src/events.h", `denial->told = now - ticks_per_second;`, `denial->told = now;`, "a denial that could not be told would not be told with the next one", packet("TestOwed")},
+	{"programs-quick-first-fragments", 26, "bpf/src/quick.h", `bpf_htons(0x3fff)`, `bpf_htons(0x1fff)`, "the fragments behind a first one would be dropped", packet("TestFragments")},
+	{"programs-quick-later-fragments", 26, "bpf/src/quick.h", `bpf_htons(0x3fff)`, `bpf_htons(0x2000)`, "the last fragment's payload would be taken for ports", packet("TestFragments")},
+	{"programs-quick-cut", 36, "bpf/src/quick.h", `total > sight->length ||`, `false ||`, "a packet shorter than it says would pass", packet("TestCut")},
+	{"programs-quick-cut-ipv6", 36, "bpf/src/quick.h", `if (payload + SIZE_IPV6 > sight->length)`, `if (payload > sight->length)`, "a packet shorter than it says would pass", packet("TestCut")},
+	{"programs-quick-short", 36, "bpf/src/quick.h", `|| size < SIZE_TCP)`, `|| !size)`, "what lies behind a packet would be taken for its ports", packet("TestShort")},
+	{"programs-quick-mapped", 36, "bpf/src/quick.h", `if (is_ipv4(key->local) || is_ipv4(key->remote))`, `if (is_ipv4(key->local))`, "an IPv6 packet would be judged by the policy of an IPv4 address", packet("TestIPv6Header")},
+	{"programs-quick-options", 36, "bpf/src/quick.h", `ip[0] != 0x45`, `ip[0] >> 4 != 4`, "options of IP would be taken for ports", packet("TestIPv4Header")},
+	{"programs-quick-syn", 26, "bpf/src/quick.h", `sight->starts = opens_connection(sight->tcp_flags);`, `sight->starts = false;`, "a new connection on the ports of a closed one would pass by its entry", packet("TestSYN")},
+	{"programs-parsed-family", 16, "bpf/src/judge.h", `bpf_htons(is_ipv4(key->local) ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6)`, `bpf_htons(is_ipv4(key->local) ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4)`, "events would name the wrong EtherType", packet("TestEventFields")},
 }

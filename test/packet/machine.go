@@ -90,9 +90,11 @@ func (m *Machine) load() error {
 	}
 	for name, entries := range map[string]uint32{
 		bpf.WeirMapFlows: o.Flows, bpf.WeirMapFlowsSpill: o.Spill, bpf.WeirMapRows: 4096, bpf.WeirMapPeers: 4096,
-		bpf.WeirMapEventsAllowed: o.RingBytes, bpf.WeirMapEventsDenied: o.RingBytes,
 	} {
 		spec.Maps[name].MaxEntries = entries
+	}
+	if err := bpf.SizeRings(spec, o.RingBytes); err != nil {
+		return err
 	}
 	if m.ingressAt, err = placeOfIngress(); err != nil {
 		return err
