@@ -33,6 +33,8 @@ type load struct {
 	reason    bpf.WeirReason
 	// told says which ring gets an event of each packet; -1: none.
 	told int
+	// floor names the program that gets the packets instead; "": weir's own.
+	floor string
 }
 
 // tuples of one direction. The side that did not begin has the port fixed.

@@ -5,6 +5,9 @@
 // which all programs take their turn. Each case proves by weir's own counters
 // and events that its packets were what it says.
 //
+// Beside them runs a program that does nothing but the operations of the kernel
+// that the case cannot do without (src/floor.h).
+//
 // Where tuples change, a program of this package (src/feed.bpf.c) writes the
 // next one into the packet and tail-calls the program that is measured.
 //

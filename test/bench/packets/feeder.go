@@ -13,7 +13,13 @@ import (
 )
 
 // feeder hands packets with the next tuple to a program.
-type feeder struct{ objects FeedObjects }
+type feeder struct {
+	objects struct {
+		FeedNext *ebpf.Program `ebpf:"feed_next"`
+		Feeds    *ebpf.Map     `ebpf:"feeds"`
+		Target   *ebpf.Map     `ebpf:"target"`
+	}
+}
 
 func newFeeder(to *ebpf.Program) (*feeder, error) {
 	f := &feeder{}
@@ -21,7 +27,7 @@ func newFeeder(to *ebpf.Program) (*feeder, error) {
 		return nil, fmt.Errorf("load the program that feeds: %w", err)
 	}
 	if err := f.objects.Target.Put(uint32(0), to); err != nil {
-		return nil, errors.Join(fmt.Errorf("feed %s: %w", to, err), f.objects.Close())
+		return nil, errors.Join(fmt.Errorf("feed %s: %w", to, err), f.close())
 	}
 	return f, nil
 }
@@ -29,7 +35,9 @@ func newFeeder(to *ebpf.Program) (*feeder, error) {
 // set says which tuples come next.
 func (f *feeder) set(feed FeedFeed) error { return f.objects.Feeds.Put(uint32(0), feed) }
 
-func (f *feeder) close() error { return f.objects.Close() }
+func (f *feeder) close() error {
+	return errors.Join(f.objects.FeedNext.Close(), f.objects.Feeds.Close(), f.objects.Target.Close())
+}
 
 // newEmpty is the program that all others are compared with: it passes.
 func newEmpty() (*ebpf.Program, error) {

@@ -4,6 +4,7 @@ package packets
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/cilium/ebpf"
@@ -14,6 +15,10 @@ import (
 
 // programNames by policy.Direction.
 var programNames = [2]string{policy.Ingress: "to_pod", policy.Egress: "from_pod"}
+
+// Floor is the name of the program, in results, that does nothing but the
+// kernel's operations which a case cannot do without.
+const Floor = "floor"
 
 // Measure takes all cases of o, a stage after the other. When ctx ends it stops
 // behind the case under way, and removes what it made.
@@ -57,12 +62,13 @@ func measureStage(ctx context.Context, o Options, family string, rows int) (resu
 		if err != nil {
 			return results, err
 		}
-		costs, err := s.rounds(loads, o.Rounds)
+		turns := []load{loads[0], loads[1], lowest(step.name, loads)}
+		costs, err := s.rounds(turns, o.Rounds)
 		if err != nil {
 			return results, fmt.Errorf("%s: %w", step.name, err)
 		}
-		for direction, cost := range costs {
-			r := record.Packet{Program: programNames[direction], Case: step.name, Family: family, Rows: rows, NsOverEmpty: record.Median(cost), Rounds: o.Rounds}
+		for i, cost := range costs {
+			r := record.Packet{Program: turns[i].name(), Case: step.name, Family: family, Rows: rows, NsOverEmpty: record.Median(cost), Rounds: o.Rounds}
 			results = append(results, r)
 			if o.Told != nil {
 				o.Told(r)
@@ -96,9 +102,10 @@ func (s *stage) steps(o Options) []step {
 	}
 }
 
-// rounds of both programs and the empty one, in turn; each program's time less
-// the empty one's, in every round.
-func (s *stage) rounds(loads [2]load, rounds int) (over [2][]float64, err error) {
+// rounds of all loads and the empty program, in turn; each load's time less the
+// empty program's, in every round.
+func (s *stage) rounds(loads []load, rounds int) (over [][]float64, err error) {
+	over = make([][]float64, len(loads))
 	for i := range loads { // caches, and the generators' states
 		warm := loads[i]
 		warm.packets = max(1, warm.packets/10)
@@ -108,12 +115,12 @@ func (s *stage) rounds(loads [2]load, rounds int) (over [2][]float64, err error)
 	}
 	for round := range rounds {
 		for i := range loads {
-			l := &loads[(i+round)%2]
-			cost, err := s.both(l, round%2 == 0)
+			turn := (i + round) % len(loads)
+			cost, err := s.both(&loads[turn], round%2 == 0)
 			if err != nil {
 				return over, err
 			}
-			over[l.direction] = append(over[l.direction], cost)
+			over[turn] = append(over[turn], cost)
 		}
 	}
 	return over, nil
@@ -143,12 +150,24 @@ func (s *stage) both(l *load, emptyFirst bool) (float64, error) {
 	return cost - zero, err
 }
 
+// name of the program that gets the packets, in results.
+func (l load) name() string {
+	if l.floor != "" {
+		return Floor
+	}
+	return programNames[l.direction]
+}
+
 // once runs the program of a load.
 func (s *stage) once(l load) (float64, error) {
-	if l.feed == nil {
-		return s.batches(s.programs[l.direction], l, l.want)
+	program, feeder := s.programs[l.direction], s.feeders[l.direction]
+	if l.floor != "" {
+		program, feeder = s.floors[l.floor].program, s.floors[l.floor].feeder
 	}
-	return s.fed(s.feeders[l.direction], l, l.want)
+	if l.feed == nil {
+		return s.batches(program, l, l.want)
+	}
+	return s.fed(feeder, l, l.want)
 }
 
 // idly runs the empty program on the same packets.
@@ -201,7 +220,13 @@ func (s *stage) arrival(direction policy.Direction) []byte {
 }
 
 // proven calls f, and checks that weir made of the packets what the load says.
+// The programs of the floor look themselves.
 func (s *stage) proven(l load, f func() error) error {
+	if l.floor != "" {
+		err := f()
+		_, unread := s.events()
+		return errors.Join(err, unread)
+	}
 	if _, err := s.events(); err != nil {
 		return err
 	}

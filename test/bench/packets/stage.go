@@ -25,6 +25,7 @@ type stage struct {
 	programs [2]*ebpf.Program // by policy.Direction
 	feeders  [2]*feeder       // of the programs
 	idle     *feeder          // of the empty program
+	floors   map[string]floor // by name of the program
 	maps     [2]*ebpf.Map     // of events; the readers need them open
 	rings    [2]*ringbuf.Reader
 	// allowances say how many events an endpoint may tell.
@@ -51,7 +52,8 @@ func newStage(o Options, f family, rows int) (s *stage, err error) {
 	}()
 	peers := max(rows, 1<<targetBits)
 	if o.Spread {
-		for s.shift = 0; 2<<s.shift <= rows; s.shift++ {
+		// Not fewer than in the ordinary cases: a peer has 64,512 ports.
+		for ; 2<<s.shift <= rows; s.shift++ {
 		}
 	}
 	s.stride = uint32(peers >> s.shift)
@@ -94,6 +96,9 @@ func (s *stage) open(ifindex int) (err error) {
 		if s.feeders[direction], err = newFeeder(s.programs[direction]); err != nil {
 			return err
 		}
+	}
+	if s.floors, err = newFloors(s.programs[0]); err != nil {
+		return err
 	}
 	for ring, name := range []string{bpf.WeirMapEventsAllowed, bpf.WeirMapEventsDenied} {
 		if s.maps[ring], err = rig.Map(s.programs[0], name); err != nil {
@@ -178,7 +183,7 @@ func (s *stage) close() error {
 			errs = append(errs, r.Close())
 		}
 	}
-	errs = append(errs, s.maps[0].Close(), s.maps[1].Close(), s.allowances.Close())
+	errs = append(errs, closeFloors(s.floors), s.maps[0].Close(), s.maps[1].Close(), s.allowances.Close())
 	if s.rig != nil {
 		errs = append(errs, s.rig.Close())
 	}

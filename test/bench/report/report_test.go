@@ -23,6 +23,8 @@ func TestReport(t *testing.T) {
 	write(t, out, record.RunsFile, `{"packets.json": {"machine": "an abacus", "kernel": "6.18", "commit": "abc123", "notes": ["a note"]}}`)
 	write(t, out, record.PacketsFile, `[
 		{"program": "from_pod", "case": "new", "family": "IPv4", "rows": 1, "ns_over_empty": 500, "rounds": 5},
+		{"program": "floor", "case": "new", "family": "IPv4", "rows": 1, "ns_over_empty": 300, "rounds": 5},
+		{"program": "floor", "case": "new", "family": "IPv4", "rows": 60000, "ns_over_empty": 900, "rounds": 5},
 		{"program": "from_pod", "case": "new", "family": "IPv4", "rows": 60000, "ns_over_empty": 700.5, "rounds": 5}]`)
 	if err := report(out, page); err != nil {
 		t.Fatal(err)
@@ -33,8 +35,8 @@ func TestReport(t *testing.T) {
 	}
 	for _, want := range []string{
 		"an abacus", "abc123", "- a note", "(packets.svg)",
-		"| new | <= 600 ns | 700 ns (from_pod, IPv4, 60000 rows) | **no** |",
-		"| new, from the fewest to the most rows | <= +15 % | +40 % (from_pod, IPv4) | **no** |",
+		"| new | <= 600 ns | 700 ns (from_pod, IPv4, 60000 rows); median of all 700 | 300 to 900 ns | **no** |",
+		"| new, from the fewest to the most rows | <= +15 % | +40 % (from_pod, IPv4) |  | **no** |",
 		"| new | from_pod | IPv4 | 500.0 | 700.5 |",
 	} {
 		if !strings.Contains(string(raw), want) {

@@ -13,6 +13,7 @@ import (
 type target struct {
 	what, limit, measured string
 	met                   bool
+	floor                 string // of packets: the kernel's operations alone
 }
 
 func (r results) targets() []target {
@@ -31,25 +32,44 @@ func (r results) packetTargets() []target {
 		{"new", 600}, {"new, evicting", 950}, {"denied first", 350}, {"denied repeat", 150},
 	} {
 		var worst record.Packet
+		var all, floor []float64
 		for _, p := range r.packets {
-			if p.Case == row.name && p.NsOverEmpty > worst.NsOverEmpty {
-				worst = p
+			switch {
+			case p.Case != row.name:
+			case p.Program == floorName:
+				floor = append(floor, p.NsOverEmpty)
+			default:
+				all = append(all, p.NsOverEmpty)
+				if p.NsOverEmpty > worst.NsOverEmpty {
+					worst = p
+				}
 			}
 		}
-		if worst.Case != "" {
-			list = append(list, target{row.name, fmt.Sprintf("<= %.0f ns", row.limit),
-				fmt.Sprintf("%.0f ns (%s, %s, %d rows)", worst.NsOverEmpty, worst.Program, worst.Family, worst.Rows), worst.NsOverEmpty <= row.limit})
+		if len(all) == 0 {
+			continue
 		}
+		t := target{what: row.name, limit: fmt.Sprintf("<= %.0f ns", row.limit), met: worst.NsOverEmpty <= row.limit}
+		t.measured = fmt.Sprintf("%.0f ns (%s, %s, %d rows); median of all %.0f", worst.NsOverEmpty, worst.Program, worst.Family, worst.Rows, record.Median(all))
+		if len(floor) > 0 {
+			t.floor = fmt.Sprintf("%.0f to %.0f ns", slices.Min(floor), slices.Max(floor))
+		}
+		list = append(list, t)
 	}
 	if slope, of := r.slope("new"); slope > 0 {
-		list = append(list, target{"new, from the fewest to the most rows", "<= +15 %", fmt.Sprintf("%+.0f %% (%s)", 100*(slope-1), of), slope <= 1.15})
+		list = append(list, target{what: "new, from the fewest to the most rows", limit: "<= +15 %", measured: fmt.Sprintf("%+.0f %% (%s)", 100*(slope-1), of), met: slope <= 1.15})
 	}
 	return list
 }
 
+// floorName is the program of test/bench/packets that has no policy.
+const floorName = "floor"
+
 // slope is the greatest growth from the fewest to the most rows.
 func (r results) slope(name string) (slope float64, of string) {
 	for _, program := range distinct(r.packets, func(p record.Packet) string { return p.Program }) {
+		if program == floorName {
+			continue
+		}
 		for _, family := range distinct(r.packets, func(p record.Packet) string { return p.Family }) {
 			var list []record.Packet
 			for _, p := range r.packets {
@@ -89,8 +109,8 @@ func (r results) trafficTargets() []target {
 		if row.most {
 			sign, met = "<=", worst.Ratio <= row.limit
 		}
-		list = append(list, target{row.workload + ", to baseline", fmt.Sprintf("%s %.2f", sign, row.limit),
-			fmt.Sprintf("%.3f (%.3f to %.3f; %s, %d policies)", worst.Ratio, worst.Low, worst.High, worst.Wiring, worst.Policies), met})
+		list = append(list, target{what: row.workload + ", to baseline", limit: fmt.Sprintf("%s %.2f", sign, row.limit), met: met,
+			measured: fmt.Sprintf("%.3f (%.3f to %.3f; %s, %d policies)", worst.Ratio, worst.Low, worst.High, worst.Wiring, worst.Policies)})
 	}
 	return list
 }
@@ -101,9 +121,9 @@ func (r results) controlTargets() []target {
 		where := fmt.Sprintf(" (%d pods, %d policies)", c.Pods, c.Policies)
 		switch {
 		case c.Operation == "pod added, class known" && c.Pods >= 100_000:
-			list = append(list, target{"one pod added, class known", "<= 0.1 ms, 1 write", fmt.Sprintf("%.3f ms, %d writes", c.TotalMs, c.Writes) + where, c.TotalMs <= 0.1 && c.Writes == 1})
+			list = append(list, target{what: "one pod added, class known", limit: "<= 0.1 ms, 1 write", measured: fmt.Sprintf("%.3f ms, %d writes", c.TotalMs, c.Writes) + where, met: c.TotalMs <= 0.1 && c.Writes == 1})
 		case c.Operation == "full start" && c.Pods >= 100_000:
-			list = append(list, target{"full start", "<= 2 s, <= 600 MB", fmt.Sprintf("%.2f s, %.0f MB", c.TotalMs/1000, c.PeakMB) + where, c.TotalMs <= 2000 && c.PeakMB <= 600})
+			list = append(list, target{what: "full start", limit: "<= 2 s, <= 600 MB", measured: fmt.Sprintf("%.2f s, %.0f MB", c.TotalMs/1000, c.PeakMB) + where, met: c.TotalMs <= 2000 && c.PeakMB <= 600})
 		}
 	}
 	return list

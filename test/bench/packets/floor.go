@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package packets
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/weirnet/weir/policy"
+	"github.com/weirnet/weir/test/bench/rig"
+)
+
+// floorNames are the programs of src/floor.h by case.
+var floorNames = map[string]string{
+	EstablishedOne: FeedProgFloorKnown, EstablishedSome: FeedProgFloorKnown, EstablishedMany: FeedProgFloorKnown,
+	New: FeedProgFloorNew, NewEvicting: FeedProgFloorEvicting, DeniedFirst: FeedProgFloorDenied, DeniedRepeat: FeedProgFloorRepeat,
+}
+
+// floor is a program that does nothing but the kernel's operations of a case,
+// on the tables of a pod.
+type floor struct {
+	program *ebpf.Program
+	feeder  *feeder
+}
+
+// newFloors loads them with the maps of a program of weir.
+func newFloors(of *ebpf.Program) (floors map[string]floor, err error) {
+	floors = map[string]floor{}
+	maps := map[string]*ebpf.Map{}
+	defer func() {
+		for _, m := range maps {
+			err = errors.Join(err, m.Close())
+		}
+		if err != nil {
+			err = errors.Join(fmt.Errorf("load the programs that show the floor: %w", err), closeFloors(floors))
+		}
+	}()
+	spec, err := LoadFeed()
+	if err != nil {
+		return floors, err
+	}
+	for _, name := range []string{FeedMapFlows, FeedMapFlowsSpill, FeedMapEventsAllowed, FeedMapDrops} {
+		if maps[name], err = rig.Map(of, name); err != nil {
+			return floors, err
+		}
+		info, err := maps[name].Info()
+		if err != nil {
+			return floors, err
+		}
+		spec.Maps[name].MaxEntries, spec.Maps[name].Flags = info.MaxEntries, info.Flags
+	}
+	loaded, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: maps})
+	if err != nil {
+		return floors, err
+	}
+	defer loaded.Close()
+	for _, name := range floorNames {
+		if _, have := floors[name]; have {
+			continue
+		}
+		program := loaded.DetachProgram(name)
+		feeder, err := newFeeder(program)
+		if err != nil {
+			return floors, errors.Join(err, program.Close())
+		}
+		floors[name] = floor{program, feeder}
+	}
+	return floors, nil
+}
+
+func closeFloors(floors map[string]floor) error {
+	var errs []error
+	for _, f := range floors {
+		errs = append(errs, f.program.Close(), f.feeder.close())
+	}
+	return errors.Join(errs...)
+}
+
+// lowest is the load of a case for its floor: the packets from the pod.
+func lowest(name string, loads [2]load) load {
+	l := loads[policy.Egress]
+	l.floor, l.want = floorNames[name], passed
+	if l.feed != nil {
+		feed := *l.feed
+		l.feed = &feed
+	}
+	return l
+}
