@@ -19,19 +19,19 @@ static __always_inline bool find_pod(struct packet *pkt)
 }
 
 /* The entry of what the pod called, as from_pod sees it. */
-static __always_inline struct flow *find_called(const struct work *work)
+static __always_inline struct flow *find_called(const struct flow_key *of,
+						const struct called *called)
 {
-	struct flow_key key = work->packet.key;
+	struct flow_key key = *of;
 
-	copy_address(key.remote, work->called.service);
-	key.remote_port = work->called.service_port;
+	copy_address(key.remote, called->service);
+	key.remote_port = called->service_port;
 	return flow_find(&key);
 }
 
 /* False: nobody knows, or it was not translated. */
-static __always_inline bool recall_called(struct work *work)
+static __always_inline bool recall_called(const struct flow_key *key, struct called *to)
 {
-	const struct flow_key *key = &work->packet.key;
 	const struct called *called;
 	struct caller caller = {};
 
@@ -40,50 +40,51 @@ static __always_inline bool recall_called(struct work *work)
 	if (!called || (same_address(called->service, key->remote) &&
 			called->service_port == key->remote_port))
 		return false;
-	work->called = *called;
+	*to = *called;
 	return true;
 }
 
 /* Answers come back under the address that was called, so it is there that
  * the answer was seen. */
-static __always_inline bool is_answered(struct work *work)
+static __always_inline bool is_answered(const struct flow_key *key)
 {
 	const struct flow *flow;
+	struct called called;
 
-	if (!recall_called(work))
+	if (!recall_called(key, &called))
 		return false;
-	flow = find_called(work);
+	flow = find_called(key, &called);
 	return flow && flow->flags & FLOW_ANSWERED;
 }
 
 /* The other side's FIN is not seen here; the pod's own stands for both. */
-static __always_inline void refresh_translated(struct work *work, struct flow *flow)
+static __always_inline void refresh_translated(const struct flow_key *key,
+					       const struct sight *sight, struct flow *flow)
 {
-	const struct sight *sight = &work->packet.sight;
-
-	flow_refresh(flow, sight, work->packet.key.protocol);
+	flow_refresh(flow, sight, key->protocol);
 	if (sight->tcp_flags & TCP_FIN)
 		flow->tcp_rx |= TCP_FIN;
-	if (!(flow->flags & FLOW_ANSWERED) && !sight->starts && is_answered(work))
+	if (!(flow->flags & FLOW_ANSWERED) && !sight->starts && is_answered(key))
 		flow->flags |= FLOW_ANSWERED;
 }
 
 /* A known tuple of this epoch. An entry of an untranslated destination does
- * not count: it says only that the verdict is still to come. */
-static __always_inline bool is_settled(struct work *work)
+ * not count: it says only that the verdict is still to come. Segments are
+ * counted where it is this hook that counts. */
+static __always_inline bool is_settled(const struct reader *from, const struct flow_key *key,
+				       struct sight *sight)
 {
-	const struct packet *pkt = &work->packet;
-	struct flow *flow = flow_find(&pkt->key);
+	struct flow *flow = flow_find(key);
 
-	if (!flow || flow->epoch != pkt->sight.epoch || is_cut(flow) ||
-	    flow->flags & FLOW_DEFERRED || flow_restarts(flow, &pkt->sight) ||
-	    flow_expired(flow, pkt->key.protocol, pkt->sight.now))
+	if (!flow || flow->epoch != sight->epoch || is_cut(flow) || flow->flags & FLOW_DEFERRED ||
+	    flow_restarts(flow, sight) || flow_expired(flow, key->protocol, sight->now))
 		return false;
 	if (!(flow->flags & FLOW_TRANSLATED))
 		return true;
-	refresh_translated(work, flow);
+	sight->segments = segments_at(from);
+	refresh_translated(key, sight, flow);
 	if (flow->verdict != VERDICT_ALLOWED)
-		count_dropped(&pkt->sight, pkt->key.ifindex, flow->verdict, flow->reason);
+		count_dropped(sight, key->ifindex, flow->verdict, flow->reason);
 	return true;
 }
 
@@ -129,7 +130,7 @@ static __always_inline bool is_about_known(struct work *work)
  * to close, and each retransmitted SYN would be a new flow. */
 static __always_inline int close_called(struct work *work)
 {
-	struct flow *flow = find_called(work);
+	struct flow *flow = find_called(&work->packet.key, &work->called);
 
 	if (!flow || is_cut(flow) || !(flow->flags & FLOW_DEFERRED) ||
 	    !(flow->flags & FLOW_ANSWERED))
@@ -151,7 +152,7 @@ static __always_inline int rule_on_untold(struct work *work)
 
 	if (midstream_strict || direct.verdict != VERDICT_DENIED ||
 	    !is_policy_miss(direct.reason) || work->packet.key.protocol != PROTO_TCP ||
-	    work->packet.sight.starts || recall_called(work))
+	    work->packet.sight.starts || recall_called(&work->packet.key, &work->called))
 		return 0;
 	rule_on(SUBJECT_PACKET, DIR_INGRESS, ARRIVED_OTHERWISE);
 	if (work->ruling.verdict != VERDICT_ALLOWED || work->ruling.reason != REASON_RULE)
@@ -220,7 +221,7 @@ static __always_inline int conclude_forwarded(struct work *work)
 		ruling->event = 0; /* from_pod has told all that there is to tell */
 	if (!ruling->event)
 		return denied ? DROP : PASS;
-	if (recall_called(work) && denied)
+	if (recall_called(&work->packet.key, &work->called) && denied)
 		close_called(work);
 	tell();
 	return denied ? DROP : PASS;
@@ -236,8 +237,8 @@ __noinline int judge_forwarded(__u32 quotes)
 	return conclude_forwarded(work);
 }
 
-/* from: the packet, from its network header on. */
-static __always_inline int pass_forwarded(const struct reader *from, __u32 length, __u32 segments)
+/* Every shape of packet, and what is not settled. */
+static __always_inline int judge_any(const struct reader *from, const struct sight *sight)
 {
 	struct work *work = current_work();
 	struct packet *pkt;
@@ -248,24 +249,42 @@ static __always_inline int pass_forwarded(const struct reader *from, __u32 lengt
 	__builtin_memset(work, 0, sizeof(*work));
 	pkt = &work->packet;
 	pkt->sight.direction = DIR_EGRESS;
-	pkt->sight.length = length;
+	pkt->sight.length = sight->length;
+	pkt->sight.now = sight->now;
+	pkt->sight.epoch = sight->epoch;
 	if (!read_addresses(from, pkt))
 		return DROP; /* no packet that the stack forwards is so short */
 	if (!find_pod(pkt))
 		return PASS;
 	work->translated = true;
 	work->ruling.direction = DIR_EGRESS;
-	pkt->sight.segments = segments;
-	pkt->sight.now = ticks();
-	pkt->sight.epoch = current_epoch();
+	pkt->sight.segments = segments_at(from);
 	pkt->shape = read_transport(from, pkt);
 	if (pkt->shape == SHAPE_IP && is_of_link(pkt))
 		return PASS;
 	if (pkt->shape == SHAPE_IP && is_icmp_error(pkt))
 		quotes = read_quoted(from, work);
-	else if (pkt->shape == SHAPE_IP && pkt->part == PART_WHOLE && is_settled(work))
+	else if (pkt->shape == SHAPE_IP && pkt->part == PART_WHOLE &&
+		 is_settled(from, &pkt->key, &pkt->sight))
 		return PASS;
 	return judge_forwarded(quotes);
+}
+
+/* from: the packet, from its network header on. */
+static __always_inline int pass_forwarded(const struct reader *from, __u32 length)
+{
+	struct sight sight = {.direction = DIR_EGRESS,
+			      .length = length,
+			      .now = ticks(),
+			      .epoch = current_epoch()};
+	struct flow_key key;
+
+	if (read_common(from, &key, &sight)) {
+		key.ifindex = owner_of(key.local);
+		if (!key.ifindex || is_settled(from, &key, &sight))
+			return PASS;
+	}
+	return judge_any(from, &sight);
 }
 
 #endif

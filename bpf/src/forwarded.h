@@ -5,12 +5,15 @@
 #ifndef WEIR_FORWARDED_H
 #define WEIR_FORWARDED_H
 
+#include "netfilter.h"
 #include "parse.h"
 
 /* One of the two. */
 struct reader {
-	struct __sk_buff *skb;           /* of a socket filter */
-	const struct bpf_dynptr *packet; /* of a netfilter program; NULL: the other */
+	struct __sk_buff *skb; /* of a socket filter */
+	/* Of a netfilter program; NULL: the other. */
+	const struct bpf_dynptr *packet;
+	const struct sk_buff___weir *whole;
 };
 
 /* bpf_dynptr_read: 5.19, and of packets 6.4. */
@@ -19,6 +22,56 @@ static __always_inline bool read_at(const struct reader *from, __u32 offset, voi
 	if (from->packet)
 		return !bpf_dynptr_read(to, size, from->packet, offset, 0);
 	return !bpf_skb_load_bytes(from->skb, offset, to, size);
+}
+
+static __always_inline __u32 segments_at(const struct reader *from)
+{
+	return from->packet ? segments_of_packet(from->whole) : segments_of(from->skb);
+}
+
+enum common_size {
+	COMMON_TRANSPORT = 14, /* of layer 4, to the flags of TCP */
+	COMMON_IPV4 = SIZE_IPV4 + COMMON_TRANSPORT,
+	COMMON_IPV6 = SIZE_IPV6 + COMMON_TRANSPORT,
+};
+
+static __always_inline bool read_common_transport(const __u8 *l4, __u32 size, struct flow_key *key,
+						  struct sight *sight)
+{
+	*(address_word *)&key->local_port = word(l4, 0);
+	if (key->protocol == PROTO_TCP) {
+		sight->tcp_flags = l4[13];
+		sight->starts = opens_connection(sight->tcp_flags);
+		return size >= SIZE_TCP;
+	}
+	return key->protocol == PROTO_UDP || key->protocol == PROTO_SCTP;
+}
+
+/* The key of a packet in a common shape, all but the interface, by one or two
+ * reads. False to all others, which are read again. */
+static __always_inline bool read_common(const struct reader *from, struct flow_key *key,
+					struct sight *sight)
+{
+	__u8 head[COMMON_IPV6 + 2] ADDR;
+
+	if (!read_at(from, 0, head, COMMON_IPV4))
+		return false;
+	if (head[0] == 0x45) {
+		if (word(head, 1) & bpf_htonl(0x3fff))
+			return false;
+		set_ipv4(key->local, word(head, 3));
+		set_ipv4(key->remote, word(head, 4));
+		*(address_word *)&key->protocol = head[9];
+		return read_common_transport(head + SIZE_IPV4, sight->length - SIZE_IPV4, key,
+					     sight);
+	}
+	if (head[0] >> 4 != 6 ||
+	    !read_at(from, COMMON_IPV4, head + COMMON_IPV4, COMMON_IPV6 - COMMON_IPV4))
+		return false;
+	copy_address(key->local, head + 8);
+	copy_address(key->remote, head + 24);
+	*(address_word *)&key->protocol = head[6];
+	return read_common_transport(head + SIZE_IPV6, sight->length - SIZE_IPV6, key, sight);
 }
 
 static __always_inline bool read_ipv4(const struct reader *from, struct packet *pkt)

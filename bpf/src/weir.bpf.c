@@ -4,7 +4,6 @@
  * or, on older kernels, forward_match. */
 #include "forward.h"
 #include "judge.h"
-#include "netfilter.h"
 #include "quick.h"
 #include "exports.h"
 
@@ -51,14 +50,13 @@ int forward(struct netfilter_context *ctx)
 {
 	struct sk_buff___weir *skb = ctx->skb;
 	struct bpf_dynptr packet;
-	struct reader from = {.packet = &packet};
+	struct reader from = {.packet = &packet, .whole = skb};
 
 	if (is_reply(skb))
 		return NETFILTER_ACCEPT;
 	if (bpf_dynptr_from_skb((struct __sk_buff *)skb, 0, &packet))
 		return NETFILTER_DROP;
-	return pass_forwarded(&from, skb->len, segments_of_packet(skb)) == DROP ? NETFILTER_DROP
-										: NETFILTER_ACCEPT;
+	return pass_forwarded(&from, skb->len) == DROP ? NETFILTER_DROP : NETFILTER_ACCEPT;
 }
 
 /* A match of xt_bpf in a rule that drops, behind one that accepts replies
@@ -68,7 +66,7 @@ int forward_match(struct __sk_buff *skb)
 {
 	struct reader from = {.skb = skb};
 
-	return pass_forwarded(&from, skb->len, segments_of(skb)) == DROP;
+	return pass_forwarded(&from, skb->len) == DROP;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -74,4 +74,6 @@ var programMutants = []Mutant{
 	{"programs-quick-options", 36, "bpf/src/quick.h", `ip[0] != 0x45`, `ip[0] >> 4 != 4`, "options of IP would be taken for ports", packet("TestIPv4Header")},
 	{"programs-quick-syn", 26, "bpf/src/quick.h", `sight->starts = opens_connection(sight->tcp_flags);`, `sight->starts = false;`, "a new connection on the ports of a closed one would pass by its entry", packet("TestSYN")},
 	{"programs-parsed-family", 16, "bpf/src/judge.h", `bpf_htons(is_ipv4(key->local) ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6)`, `bpf_htons(is_ipv4(key->local) ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4)`, "events would name the wrong EtherType", packet("TestEventFields")},
+	{"programs-settled-by-deferral", 28, "bpf/src/forward.h", `flow->flags & FLOW_DEFERRED ||`, `false ||`, "a call that nobody translates would pass by what it was deferred with", translation("TestVerdictsOnBackends")},
+	{"programs-settled-in-any-epoch", 24, "bpf/src/forward.h", `flow->epoch != sight->epoch ||`, `false ||`, "a policy change would cut no session with a backend", translation("TestPolicyChangeCutsSessions")},
 }

@@ -38,8 +38,10 @@ var (
 // where it came from, time.
 func packet(test string) Suite { return Suite{"./test/packet", "^" + test + "$"} }
 
-// collusion is for what only real translation shows.
-var collusion = Suite{"./test/service", "^TestCollusion$"}
+// translation is for what only real translation shows.
+func translation(test string) Suite { return Suite{"./test/service", "^" + test + "$"} }
+
+var collusion = translation("TestCollusion")
 
 // remarks is what is told of rules that mean nothing.
 var remarks = Suite{"./policy/resolve", "^TestRemarks$"}
