@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cilium/ebpf"
+
 	"github.com/weirnet/weir/bpf"
 	"github.com/weirnet/weir/policy"
 	"github.com/weirnet/weir/test/packet"
@@ -33,8 +35,12 @@ type load struct {
 	reason    bpf.WeirReason
 	// told says which ring gets an event of each packet; -1: none.
 	told int
-	// floor names the program that gets the packets instead; "": weir's own.
-	floor string
+	by   runner
+	// empty is the program to compare with; nil: that of TC.
+	empty *ebpf.Program
+	// unseen packets are not counted, nor told: the program looks itself.
+	unseen bool
+	bare   bool // the frame begins at layer 3, and comes from nowhere
 }
 
 // tuples of one direction. The side that did not begin has the port fixed.
@@ -59,8 +65,8 @@ func (s *stage) established(flows uint32, o Options) ([2]load, error) {
 	out, err := s.family.frame(true, packet.ACK, firstPort, allowedPort)
 	back, err2 := s.family.frame(false, packet.ACK, allowedPort, firstPort)
 	loads := [2]load{
-		policy.Egress:  {direction: policy.Egress, frame: out, want: passed, reason: bpf.WeirReasonREASON_ESTABLISHED, told: -1, packets: o.RunsHot},
-		policy.Ingress: {direction: policy.Ingress, frame: back, want: passed, reason: bpf.WeirReasonREASON_REPLY, told: -1, packets: o.RunsHot},
+		policy.Egress:  {by: s.runners[policy.Egress], direction: policy.Egress, frame: out, want: passed, reason: bpf.WeirReasonREASON_ESTABLISHED, told: -1, packets: o.RunsHot},
+		policy.Ingress: {by: s.runners[policy.Ingress], direction: policy.Ingress, frame: back, want: passed, reason: bpf.WeirReasonREASON_REPLY, told: -1, packets: o.RunsHot},
 	}
 	if flows > 1 {
 		const seed = 88172645463325252
@@ -88,7 +94,7 @@ func (s *stage) begin(flows uint32) error {
 			{direction: policy.Egress, frame: syn, reason: bpf.WeirReasonREASON_RULE, told: ringAllowed},
 			{direction: policy.Ingress, frame: ack, reason: bpf.WeirReasonREASON_REPLY, told: -1},
 		} {
-			l.feed, l.packets, l.want = s.tuples(l.direction, true, allowedPort, s.next, 0), n, passed
+			l.by, l.feed, l.packets, l.want = s.runners[l.direction], s.tuples(l.direction, true, allowedPort, s.next, 0), n, passed
 			if err := s.proven(l, func() error { _, err := s.once(l); return err }); err != nil {
 				return fmt.Errorf("begin %d flows: %w", flows, err)
 			}
@@ -112,7 +118,7 @@ func (s *stage) opening(port uint16, packets int) ([2]load, error) {
 		if err != nil {
 			return loads, err
 		}
-		l := load{direction: direction, frame: frame, fresh: true, packets: packets, want: passed, reason: bpf.WeirReasonREASON_RULE, told: ringAllowed}
+		l := load{by: s.runners[direction], direction: direction, frame: frame, fresh: true, packets: packets, want: passed, reason: bpf.WeirReasonREASON_RULE, told: ringAllowed}
 		if port == deniedPort {
 			l.want, l.reason, l.told = denied, bpf.WeirReasonREASON_NO_RULE, ringDenied
 		}

@@ -48,9 +48,17 @@ func newEmpty() (*ebpf.Program, error) {
 
 // What the programs return.
 const (
-	passed uint32 = 0xffffffff // TCX_NEXT
-	denied uint32 = 2          // TC_ACT_SHOT
+	passed   uint32 = 0xffffffff // TCX_NEXT
+	denied   uint32 = 2          // TC_ACT_SHOT
+	accepted uint32 = 1          // NF_ACCEPT
 )
+
+// runner is a program that is measured.
+type runner struct {
+	name    string // in results
+	program *ebpf.Program
+	feeder  *feeder // to it; nil: one flow alone
+}
 
 // arrivalAt is struct __sk_buff (linux/bpf.h) for a test run.
 func arrivalAt(ifindex, ingress uint32) []byte {

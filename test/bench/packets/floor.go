@@ -18,16 +18,10 @@ var floorNames = map[string]string{
 	New: FeedProgFloorNew, NewEvicting: FeedProgFloorEvicting, DeniedFirst: FeedProgFloorDenied, DeniedRepeat: FeedProgFloorRepeat,
 }
 
-// floor is a program that does nothing but the kernel's operations of a case,
-// on the tables of a pod.
-type floor struct {
-	program *ebpf.Program
-	feeder  *feeder
-}
-
-// newFloors loads them with the maps of a program of weir.
-func newFloors(of *ebpf.Program) (floors map[string]floor, err error) {
-	floors = map[string]floor{}
+// newFloors loads programs that do nothing but the kernel's operations of a
+// case, with the maps of a program of weir.
+func newFloors(of *ebpf.Program) (floors map[string]runner, err error) {
+	floors = map[string]runner{}
 	maps := map[string]*ebpf.Map{}
 	defer func() {
 		for _, m := range maps {
@@ -65,12 +59,12 @@ func newFloors(of *ebpf.Program) (floors map[string]floor, err error) {
 		if err != nil {
 			return floors, errors.Join(err, program.Close())
 		}
-		floors[name] = floor{program, feeder}
+		floors[name] = runner{name: Floor, program: program, feeder: feeder}
 	}
 	return floors, nil
 }
 
-func closeFloors(floors map[string]floor) error {
+func closeFloors(floors map[string]runner) error {
 	var errs []error
 	for _, f := range floors {
 		errs = append(errs, f.program.Close(), f.feeder.close())
@@ -79,9 +73,9 @@ func closeFloors(floors map[string]floor) error {
 }
 
 // lowest is the load of a case for its floor: the packets from the pod.
-func lowest(name string, loads [2]load) load {
+func (s *stage) lowest(name string, loads [2]load) load {
 	l := loads[policy.Egress]
-	l.floor, l.want = floorNames[name], passed
+	l.by, l.want, l.unseen = s.floors[floorNames[name]], passed, true
 	if l.feed != nil {
 		feed := *l.feed
 		l.feed = &feed

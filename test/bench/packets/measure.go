@@ -62,13 +62,16 @@ func measureStage(ctx context.Context, o Options, family string, rows int) (resu
 		if err != nil {
 			return results, err
 		}
-		turns := []load{loads[0], loads[1], lowest(step.name, loads)}
+		turns := []load{loads[0], loads[1], s.lowest(step.name, loads)}
+		if step.name == EstablishedOne {
+			turns = append(turns, s.forwarded(loads))
+		}
 		costs, err := s.rounds(turns, o.Rounds)
 		if err != nil {
 			return results, fmt.Errorf("%s: %w", step.name, err)
 		}
 		for i, cost := range costs {
-			r := record.Packet{Program: turns[i].name(), Case: step.name, Family: family, Rows: rows, NsOverEmpty: record.Median(cost), Rounds: o.Rounds}
+			r := record.Packet{Program: turns[i].by.name, Case: step.name, Family: family, Rows: rows, NsOverEmpty: record.Median(cost), Rounds: o.Rounds}
 			results = append(results, r)
 			if o.Told != nil {
 				o.Told(r)
@@ -150,29 +153,20 @@ func (s *stage) both(l *load, emptyFirst bool) (float64, error) {
 	return cost - zero, err
 }
 
-// name of the program that gets the packets, in results.
-func (l load) name() string {
-	if l.floor != "" {
-		return Floor
-	}
-	return programNames[l.direction]
-}
-
 // once runs the program of a load.
 func (s *stage) once(l load) (float64, error) {
-	program, feeder := s.programs[l.direction], s.feeders[l.direction]
-	if l.floor != "" {
-		program, feeder = s.floors[l.floor].program, s.floors[l.floor].feeder
-	}
 	if l.feed == nil {
-		return s.batches(program, l, l.want)
+		return s.batches(l.by.program, l, l.want)
 	}
-	return s.fed(feeder, l, l.want)
+	return s.fed(l.by.feeder, l, l.want)
 }
 
 // idly runs the empty program on the same packets.
 func (s *stage) idly(l load) (float64, error) {
-	if l.feed == nil {
+	switch {
+	case l.empty != nil:
+		return s.batches(l.empty, l, l.want)
+	case l.feed == nil:
 		return s.batches(s.empty, l, passed)
 	}
 	return s.fed(s.idle, l, passed)
@@ -200,7 +194,7 @@ func (s *stage) batches(program *ebpf.Program, l load, want uint32) (mean float6
 				}
 			}
 			packets := min(size, l.packets-done)
-			cost, err := run(program, l.frame, s.arrival(l.direction), packets, want)
+			cost, err := run(program, l.frame, s.arrival(l), packets, want)
 			if err != nil {
 				return err
 			}
@@ -212,17 +206,19 @@ func (s *stage) batches(program *ebpf.Program, l load, want uint32) (mean float6
 }
 
 // arrival is the context of a packet: where it came in, and at whose veth it is.
-func (s *stage) arrival(direction policy.Direction) []byte {
-	if direction == policy.Egress {
+func (s *stage) arrival(l load) []byte {
+	if l.bare {
+		return nil
+	}
+	if l.direction == policy.Egress {
 		return arrivalAt(s.pod, s.pod)
 	}
 	return arrivalAt(s.pod, s.uplink)
 }
 
 // proven calls f, and checks that weir made of the packets what the load says.
-// The programs of the floor look themselves.
 func (s *stage) proven(l load, f func() error) error {
-	if l.floor != "" {
+	if l.unseen {
 		err := f()
 		_, unread := s.events()
 		return errors.Join(err, unread)

@@ -26,7 +26,7 @@ func TestPackets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := len(rows) * 7 * 3; len(results) != want {
+		if want := len(rows) * (7*3 + 1); len(results) != want {
 			t.Errorf("%d results, want %d", len(results), want)
 		}
 	}

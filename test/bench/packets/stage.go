@@ -22,12 +22,14 @@ type stage struct {
 	rig      *rig.Rig
 	family   family
 	empty    *ebpf.Program
-	programs [2]*ebpf.Program // by policy.Direction
-	feeders  [2]*feeder       // of the programs
-	idle     *feeder          // of the empty program
-	floors   map[string]floor // by name of the program
-	maps     [2]*ebpf.Map     // of events; the readers need them open
+	programs [2]*ebpf.Program  // by policy.Direction
+	runners  [2]runner         // of the programs
+	idle     *feeder           // of the empty program
+	floors   map[string]runner // by name of the program
+	maps     [2]*ebpf.Map      // of events; the readers need them open
 	rings    [2]*ringbuf.Reader
+	// The hook behind translation, and its empty program.
+	forward, emptyForward *ebpf.Program
 	// allowances say how many events an endpoint may tell.
 	allowances *ebpf.Map
 	pod        uint32 // ifindex
@@ -93,11 +95,18 @@ func (s *stage) open(ifindex int) (err error) {
 		return err
 	}
 	for _, direction := range policy.Directions {
-		if s.feeders[direction], err = newFeeder(s.programs[direction]); err != nil {
+		s.runners[direction] = runner{name: programNames[direction], program: s.programs[direction]}
+		if s.runners[direction].feeder, err = newFeeder(s.programs[direction]); err != nil {
 			return err
 		}
 	}
 	if s.floors, err = newFloors(s.programs[0]); err != nil {
+		return err
+	}
+	if s.forward, err = newForward(s.programs[0]); err != nil {
+		return err
+	}
+	if s.emptyForward, err = newEmptyForward(); err != nil {
 		return err
 	}
 	for ring, name := range []string{bpf.WeirMapEventsAllowed, bpf.WeirMapEventsDenied} {
@@ -173,7 +182,7 @@ func (s *stage) entries(name string) (int, error) {
 
 func (s *stage) close() error {
 	errs := []error{s.programs[0].Close(), s.programs[1].Close(), s.empty.Close()}
-	for _, f := range []*feeder{s.feeders[0], s.feeders[1], s.idle} {
+	for _, f := range []*feeder{s.runners[0].feeder, s.runners[1].feeder, s.idle} {
 		if f != nil {
 			errs = append(errs, f.close())
 		}
@@ -183,7 +192,7 @@ func (s *stage) close() error {
 			errs = append(errs, r.Close())
 		}
 	}
-	errs = append(errs, closeFloors(s.floors), s.maps[0].Close(), s.maps[1].Close(), s.allowances.Close())
+	errs = append(errs, closeFloors(s.floors), s.forward.Close(), s.emptyForward.Close(), s.maps[0].Close(), s.maps[1].Close(), s.allowances.Close())
 	if s.rig != nil {
 		errs = append(errs, s.rig.Close())
 	}

@@ -27,7 +27,7 @@ const (
 
 // Packet is one cell of the table of packets.
 type Packet struct {
-	Program string `json:"program"` // from_pod, to_pod, floor
+	Program string `json:"program"` // from_pod, to_pod, forward, floor
 	Case    string `json:"case"`
 	Family  string `json:"family"` // IPv4, IPv6
 	Rows    int    `json:"rows"`   // of policy, in the set of the program's direction

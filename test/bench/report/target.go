@@ -35,7 +35,7 @@ func (r results) packetTargets() []target {
 		var all, floor []float64
 		for _, p := range r.packets {
 			switch {
-			case p.Case != row.name:
+			case p.Case != row.name || p.Program == forwardName:
 			case p.Program == floorName:
 				floor = append(floor, p.NsOverEmpty)
 			default:
@@ -61,8 +61,12 @@ func (r results) packetTargets() []target {
 	return list
 }
 
-// floorName is the program of test/bench/packets that has no policy.
-const floorName = "floor"
+// Programs of test/bench/packets that no target is about: the one without a
+// policy, and the hook behind translation.
+const (
+	floorName   = "floor"
+	forwardName = "forward"
+)
 
 // slope is the greatest growth from the fewest to the most rows.
 func (r results) slope(name string) (slope float64, of string) {
