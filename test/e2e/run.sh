@@ -29,7 +29,7 @@ rows() {
 	local file=$1 code=0
 	shift
 	"$BIN/e2e.test" -test.v=test2json -test.timeout 40m -test.run "$ROWS" --machine "$cluster" "$@" 2>&1 | tee "$file.log" | sed -u 's/\x16//g' || code=$?
-	go tool test2json <"$file.log" >"$file.json"
+	go tool test2json -t <"$file.log" >"$file.json"
 	return $code
 }
 
@@ -40,7 +40,7 @@ server() {
 		WEIR_MANIFESTS=$BIN/viewers/install.yaml "$BIN/$package-cluster.test" -test.v=test2json -test.timeout 5m -test.run KUBECONFIG 2>&1 |
 			tee -a "$file.log" | sed -u 's/\x16//g' || code=$?
 	done
-	go tool test2json <"$file.log" >"$file.json"
+	go tool test2json -t <"$file.log" >"$file.json"
 	return $code
 }
 
