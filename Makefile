@@ -216,12 +216,16 @@ e2e-viewers:
 	@mkdir -p $(BIN)/viewers
 	go -C deploy/tool run . manifests -chart ../chart -values $(CURDIR)/test/e2e/viewers.yaml -out $(CURDIR)/$(BIN)/viewers
 
-e2e-tools: e2e-image e2e-viewers build
+# weir with other layouts of its maps, for the rolling update.
+OTHER_IMAGE := weir.test/weir-other:1
+e2e-tools: packages-generate e2e-image e2e-viewers build
 	go -C test/e2e test ./traffic ./cmd/...
 	go -C test/e2e test -c -o $(CURDIR)/$(BIN)/e2e.test .
 	go -C test/cluster/coredns build -ldflags '-s -w' -o $(CURDIR)/$(BIN)/coredns .
 	go build -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/weir-cni
 	$(CLUSTER) image --output $(BIN)/weir-e2e.tar --tag '$(IMAGE)' $(BIN)/weir-agent $(BIN)/weir $(BIN)/weir-cni
+	go run ./test/variant/weir-variant -out $(BIN)/other
+	$(CLUSTER) image --output $(BIN)/weir-other.tar --tag '$(OTHER_IMAGE)' $(BIN)/other/weir-agent $(BIN)/other/weir $(BIN)/other/weir-cni
 	$(CLUSTER) image --output $(BIN)/coredns.tar --tag weir.test/coredns:1 $(BIN)/coredns
 	@for p in watch kube; do go test -c -tags cluster -o $(BIN)/$$p-cluster.test ./agent/$$p; done
 
@@ -230,11 +234,11 @@ e2e-tools: e2e-image e2e-viewers build
 # cluster stays for a look; the next run, or make cluster-down, removes it.
 e2e: packages-cluster e2e-tools ## weir's own rows and the upstream suite, on a fresh cluster for each CNI, and test/e2e/REPORT.md (root); CNIS="ptp bridge", ROWS=regexp, UPSTREAM= leaves the upstream suite out
 	$(if $(UPSTREAM),go -C test/cluster test -c -ldflags '-s -w' -o $(CURDIR)/$(BIN)/netpol.test ./netpol)
-	code=0; KEEP=1 ROWS='$(ROWS)' UPSTREAM='$(UPSTREAM)' test/e2e/run.sh $(E2E_VARIANTS) || code=$$?; \
+	code=0; KEEP=1 OTHER_IMAGE='$(OTHER_IMAGE)' ROWS='$(ROWS)' UPSTREAM='$(UPSTREAM)' test/e2e/run.sh $(E2E_VARIANTS) || code=$$?; \
 	$(BIN)/weir-e2e-report -results $(BIN)/e2e -exclusions test/cluster/netpol/exclusions.txt -page test/e2e/REPORT.md || code=1; exit $$code
 
 e2e-ci: packages-cluster e2e-tools ## The rows of CI, on one cluster that is always taken down (root)
-	ROWS='$(E2E_CI_ROWS)' test/e2e/run.sh ptp:nftables:dual
+	OTHER_IMAGE='$(OTHER_IMAGE)' ROWS='$(E2E_CI_ROWS)' test/e2e/run.sh ptp:nftables:dual
 
 .PHONY: test-kubeconfig
 test-kubeconfig: e2e-viewers ## The agent's side of the API server, its rights and its viewers, at the one that KUBECONFIG leads to, in namespaces of its own

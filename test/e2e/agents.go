@@ -75,6 +75,16 @@ func (a *Agents) Kill(ctx context.Context, n Node, limit time.Duration) error {
 	return a.AwaitNext(ctx, n, before, limit)
 }
 
+// Image of the agent's container, and the container's name.
+func (a *Agents) Image(ctx context.Context) (container, image string, err error) {
+	set, err := a.cluster.client.AppsV1().DaemonSets(a.Namespace).Get(ctx, a.Name, metav1.GetOptions{})
+	if err != nil {
+		return "", "", err
+	}
+	first := set.Spec.Template.Spec.Containers[0]
+	return first.Name, first.Image, nil
+}
+
 // Patch the DaemonSet, by a strategic merge, and await the end of its rolling
 // update.
 func (a *Agents) Patch(ctx context.Context, patch string, limit time.Duration) error {

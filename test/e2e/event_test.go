@@ -59,12 +59,26 @@ func TestAgentProcessKilled(t *testing.T) {
 	})
 }
 
-// A change of the pod template and its way back, node by node.
+// To weir with other layouts of its maps and back, node by node.
 func TestRollingUpdate(t *testing.T) {
 	needWeir(t)
+	updates := []string{
+		`{"spec": {"template": {"metadata": {"annotations": {"weir-e2e": "1"}}}}}`,
+		`{"spec": {"template": {"metadata": {"annotations": {"weir-e2e": null}}}}}`,
+	}
+	if *other != "" {
+		container, image, err := agents.Image(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, to := range []string{*other, image} {
+			updates[i] = fmt.Sprintf(`{"spec": {"template": {"spec": {"containers": [{"name": %q, "image": %q}]}}}}`, container, to)
+		}
+	} else {
+		t.Log("no -other: to the same image and back")
+	}
 	newStage(t).during(t, func() error {
-		for _, value := range []string{`"1"`, `null`} {
-			patch := fmt.Sprintf(`{"spec": {"template": {"metadata": {"annotations": {"weir-e2e": %s}}}}}`, value)
+		for _, patch := range updates {
 			if err := agents.Patch(t.Context(), patch, updateLimit); err != nil {
 				return err
 			}

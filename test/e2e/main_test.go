@@ -20,6 +20,7 @@ var (
 	without    = flag.Bool("without-weir", false, "control run on a cluster without weir: what policy denies must pass, or the tests prove nothing")
 	viewers    = flag.String("viewers", "", "manifests of weir with viewers, rendered with viewers.yaml; empty: tests of viewers skip")
 	weir       = flag.String("weir", "", "path of the command weir; empty: tests of it skip")
+	other      = flag.String("other", "", "image of weir with other layouts of its maps, on every node; empty: a rolling update begins the same image again")
 	dns        = flag.String("dns", "", "manifests of the cluster's DNS to apply first; empty: it is there, or tests of it skip")
 	machine    = flag.String("machine", "", "path of weir-cluster, if it is its cluster; else tests that need more than the API skip")
 	daemonSet  = flag.String("agents", "weir-system/weir-agent", "namespace and name of the agents' DaemonSet")

@@ -5,10 +5,11 @@
 # which build what it needs in BIN. Results go to BIN/e2e/VARIANT.
 #
 # ROWS is a regular expression of the rows to run, UPSTREAM=1 adds the upstream
-# suite, KEEP=1 leaves the cluster of a failed run for a look.
+# suite, KEEP=1 leaves the cluster of a failed run for a look. OTHER_IMAGE is
+# weir with other layouts of its maps.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-: "${BIN:=$PWD/.bin}" "${ROWS:=.}" "${UPSTREAM:=}" "${KEEP:=}"
+: "${BIN:=$PWD/.bin}" "${ROWS:=.}" "${UPSTREAM:=}" "${KEEP:=}" "${OTHER_IMAGE:?}"
 cluster=$BIN/weir-cluster
 
 phase() { printf '\n--- %s (%ss)\n' "$1" "$SECONDS"; }
@@ -54,11 +55,11 @@ for variant in "$@"; do
 	"$cluster" down
 	KUBECONFIG=$("$cluster" up --source test/cluster --cni "$cni" --proxy "$proxy" --families "$families")
 	export KUBECONFIG
-	"$cluster" load "$BIN/weir-e2e.tar" "$BIN/traffic.tar" "$BIN/coredns.tar"
+	"$cluster" load "$BIN/weir-e2e.tar" "$BIN/weir-other.tar" "$BIN/traffic.tar" "$BIN/coredns.tar"
 	phase "control run: without weir, what policy denies must pass"
 	rows "$out/control" --dns test/cluster/coredns/coredns.yaml --without-weir
 	phase "rows"
-	rows "$out/rows" --install deploy/install.yaml --viewers "$BIN/viewers/install.yaml" --weir "$BIN/weir"
+	rows "$out/rows" --install deploy/install.yaml --viewers "$BIN/viewers/install.yaml" --weir "$BIN/weir" --other "$OTHER_IMAGE"
 	if [[ $ROWS == . || $ROWS == *KUBECONFIG* ]]; then
 		phase "the agent's side of the API server"
 		server "$out/server"

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weirnet/weir/test/node"
+	"github.com/weirnet/weir/test/variant"
 )
 
 // Programs that wait between two lookups, some 50 microseconds each time,
@@ -39,7 +40,7 @@ func TestDelayedReaders(t *testing.T) {
 
 // delays: before a value that was found is read, and before the next is looked
 // up. A function of its own is verified once.
-var delays = []patch{
+var delays = []variant.Patch{
 	{"bpf/src/lookup.h", "static __always_inline int copy_peer(", `__noinline int linger(void)
 {
 	__u64 until = 0;

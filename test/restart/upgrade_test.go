@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weirnet/weir/test/node"
+	"github.com/weirnet/weir/test/variant"
 )
 
 // An agent is replaced by a build whose rows and flows have another layout,
@@ -20,7 +21,7 @@ import (
 // carried over.
 func TestUpgradeAndDowngradeUnderTraffic(t *testing.T) {
 	node.RequireKernel(t)
-	other := buildPatched(t, layouts)
+	other := buildPatched(t, variant.Layouts())
 	s := newStage(t)
 	s.answersRepeat = true
 	this := s.agent.Bin
@@ -51,12 +52,4 @@ func TestUpgradeAndDowngradeUnderTraffic(t *testing.T) {
 	if tables := len(seen) - flows; flows != 2 || tables != 6 {
 		t.Errorf("%v: want two layouts of flows, and tables of its own for each of the six", slices.Sorted(maps.Keys(seen)))
 	}
-}
-
-// layouts of the other build: shorter rows, longer flows.
-var layouts = []patch{
-	{"bpf/src/types.h", "ROW_INTERVALS = 14,", "ROW_INTERVALS = 7,"},
-	{"bpf/src/types.h", "_Static_assert(sizeof(struct row) == 184,", "_Static_assert(sizeof(struct row) == 100,"},
-	{"bpf/src/types.h", "struct flow {\n", "struct flow {\n\t__u64 more;\n"},
-	{"bpf/src/types.h", "_Static_assert(sizeof(struct flow) == 64,", "_Static_assert(sizeof(struct flow) == 72,"},
 }
