@@ -131,10 +131,10 @@ func (c *controller) takeBatch(b policy.Batch) {
 	c.state.expect(b)
 	c.dir.apply(b) // names first: events of the new state may come at once
 	c.takePorts(b)
-	c.tracker.SetPods(b)
+	ours := c.tracker.SetPods(b)
 	c.push(c.engine.Apply(b), begun)
-	c.bind()
-	if len(b.Pods) > 0 {
+	if ours {
+		c.bind()
 		c.look() // its veth may be there, with addresses that nobody told of
 	}
 	c.synced = c.synced || b.Synced

@@ -51,17 +51,17 @@ func (n *node) step(f []string) {
 	arg := func(i int) string { return f[i] }
 	switch f[0] {
 	case "sync":
-		tr.SetPods(policy.Batch{Synced: true})
+		n.pods(policy.Batch{Synced: true})
 		tr.Observe(Event{Listed: true})
 	case "pods":
-		tr.SetPods(policy.Batch{Synced: true})
+		n.pods(policy.Batch{Synced: true})
 	case "links":
 		tr.Observe(Event{Listed: true})
 	case "pod", "host", "done":
 		p := &policy.Pod{ObjectKey: keyOf(arg(1)), UID: uid(arg(2)), IPs: addrs(arg(3)), HostNetwork: f[0] == "host", Terminal: f[0] == "done"}
-		tr.SetPods(policy.Batch{Pods: []*policy.Pod{p}})
+		n.pods(policy.Batch{Pods: []*policy.Pod{p}})
 	case "rmpod":
-		tr.SetPods(policy.Batch{DeletedPods: []policy.ObjectKey{keyOf(arg(1))}})
+		n.pods(policy.Batch{DeletedPods: []policy.ObjectKey{keyOf(arg(1))}})
 	case "veth", "netkit", "ipvlan", "inner":
 		l := Link{Index: number(arg(1)), Name: f[0] + arg(1), Kind: f[0], Elsewhere: f[0] != "inner"}
 		if f[0] == "inner" {
@@ -94,6 +94,17 @@ func (n *node) step(f []string) {
 		tr.SetModes(func(string) bool { return true }, nil)
 	default:
 		n.t.Fatalf("no such step: %q", n.where)
+	}
+}
+
+// pods of a batch: what is said to be of another node changes nothing.
+func (n *node) pods(b policy.Batch) {
+	n.t.Helper()
+	if n.tr.SetPods(b) {
+		return
+	}
+	if c := n.tr.Changes(); !c.Empty() {
+		n.t.Errorf("%s: no pod of this node, and yet %+v", n.where, c)
 	}
 }
 

@@ -190,8 +190,13 @@ func sorted(addrs []netip.Addr) []netip.Addr {
 	return slices.Compact(out)
 }
 
-// SetPods takes the pods of a batch; those of other nodes are skipped.
-func (t *Tracker) SetPods(b policy.Batch) {
+// SetPods takes the pods of a batch; those of other nodes are skipped. It
+// reports whether any was of this node: if not, there are no Changes of it, and
+// to ask for them costs time for every interface. In a cluster of thousands of
+// pods that is nearly every batch.
+func (t *Tracker) SetPods(b policy.Batch) (ours bool) {
+	ours = b.Synced && !t.synced
+	before := len(t.pods)
 	for _, key := range b.DeletedPods {
 		delete(t.pods, key)
 	}
@@ -208,8 +213,10 @@ func (t *Tracker) SetPods(b policy.Batch) {
 			}
 		}
 		t.pods[p.ObjectKey] = known
+		ours = true
 	}
 	t.synced = t.synced || b.Synced
+	return ours || len(t.pods) != before
 }
 
 // SetModes replaces what says which namespaces are audited and which forward.

@@ -215,6 +215,35 @@ func TestOtherNodesPodsAreSkipped(t *testing.T) {
 	}
 }
 
+func TestWhoseBatch(t *testing.T) {
+	n := newNode(t, TrackerOptions{Local: func(node string) bool { return node == "here" }})
+	pod := func(name, node string) []*policy.Pod {
+		return []*policy.Pod{{ObjectKey: keyOf(name), Node: node, IPs: addrs("1")}}
+	}
+	for _, row := range []struct {
+		what  string
+		batch policy.Batch
+		ours  bool
+	}{
+		{"a pod elsewhere", policy.Batch{Pods: pod("a", "there")}, false},
+		{"the end of the first lists", policy.Batch{Synced: true}, true},
+		{"a later batch", policy.Batch{Synced: true, Pods: pod("b", "there")}, false},
+		{"a pod here", policy.Batch{Synced: true, Pods: pod("c", "here")}, true},
+		{"the same again", policy.Batch{Pods: pod("c", "here")}, true},
+		{"the end of a pod elsewhere", policy.Batch{DeletedPods: []policy.ObjectKey{keyOf("a")}}, false},
+		{"the end of a pod here", policy.Batch{DeletedPods: []policy.ObjectKey{keyOf("c")}}, true},
+		{"the same again", policy.Batch{DeletedPods: []policy.ObjectKey{keyOf("c")}}, false},
+		{"a pod here", policy.Batch{Pods: pod("d", "here")}, true},
+		{"its name elsewhere", policy.Batch{Pods: pod("d", "there")}, true},
+		{"one goes as another comes", policy.Batch{DeletedPods: []policy.ObjectKey{keyOf("e")}, Pods: pod("f", "here")}, true},
+		{"policies alone", policy.Batch{Policies: []*policy.Policy{{}}}, false},
+	} {
+		if ours := n.tr.SetPods(row.batch); ours != row.ours {
+			t.Errorf("%s: %v, want %v", row.what, ours, row.ours)
+		}
+	}
+}
+
 func TestForgetTellsAgain(t *testing.T) {
 	n := newNode(t, TrackerOptions{})
 	n.play("sync; pod a u1 1; veth 5; hint 5 1")
