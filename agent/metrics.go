@@ -60,6 +60,7 @@ func newMetrics(m metrics) *metrics {
 		{"weir_dropped_bytes_total", "Bytes denied or audited, by pod.", []string{"namespace", "pod", "direction", "reason", "verdict"}},
 		{"weir_map_entries", "Entries of a BPF map.", []string{"map"}},
 		{"weir_map_capacity", "Entries that a BPF map can hold.", []string{"map"}},
+		{"weir_map_writes_total", "Entries that the agent wrote to a table of policy, or deleted from it, since it started.", []string{"map", "operation"}},
 		{"weir_events_emitted_total", "Flow events that the programs handed over.", []string{"ring"}},
 		{"weir_events_lost_total", "Flow events that found the ring full.", []string{"ring"}},
 		{"weir_events_suppressed_total", "Flow events that were held back: limited (one endpoint had too many), thinned (the ring was filling) or repeated (the same denial was told within a second).", []string{"ring", "stage"}},
@@ -168,6 +169,10 @@ func (m *metrics) collectMaps(to chan<- prometheus.Metric) {
 	for _, u := range m.kernel.Usage() {
 		m.gauge(to, "weir_map_entries", float64(u.Used), u.Map)
 		m.gauge(to, "weir_map_capacity", float64(u.Capacity), u.Map)
+		if u.Written+u.Deleted > 0 {
+			m.counter(to, "weir_map_writes_total", u.Written, u.Map, "write")
+			m.counter(to, "weir_map_writes_total", u.Deleted, u.Map, "delete")
+		}
 	}
 }
 

@@ -35,7 +35,7 @@ func (counted) Counters() (datapath.Counters, error) {
 }
 
 func (counted) Usage() []datapath.Usage {
-	return []datapath.Usage{{Map: "flows", Used: 2, Capacity: 8}}
+	return []datapath.Usage{{Map: "flows", Used: 2, Capacity: 8}, {Map: "peers", Used: 1, Capacity: 8, Written: 3, Deleted: 2}}
 }
 
 func (counted) RingUse() [bpf.WeirRingRING_COUNT]datapath.RingUse {
@@ -105,6 +105,8 @@ func TestMetricsShow(t *testing.T) {
 		`weir_dropped_bytes_total{direction="egress",namespace="shop",pod="web",reason="no-rule",verdict="denied"} 180`,
 		`weir_map_entries{map="flows"} 2`,
 		`weir_map_capacity{map="flows"} 8`,
+		`weir_map_writes_total{map="peers",operation="write"} 3`,
+		`weir_map_writes_total{map="peers",operation="delete"} 2`,
 		`weir_events_emitted_total{ring="denied"} 6`,
 		`weir_events_suppressed_total{ring="denied",stage="limited"} 2`,
 		`weir_events_suppressed_total{ring="denied",stage="thinned"} 3`,

@@ -67,6 +67,9 @@ type Usage struct {
 	Map      string
 	Used     uint32 // entries
 	Capacity uint32
+	// Entries that this run wrote and deleted, of a table that only the agent
+	// writes; 0 for the others.
+	Written, Deleted uint64
 }
 
 // Usage of the maps that can fill. Those that programs write are as of the
@@ -75,18 +78,24 @@ func (d *Datapath) Usage() []Usage {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := d.opts.Sizes
-	return []Usage{
-		{bpf.WeirMapEndpoints, uint32(len(d.tables.endpoints)), s.Endpoints},
-		{bpf.WeirMapLocalIps, uint32(len(d.tables.local)), s.LocalIPs},
-		{bpf.WeirMapPeers, uint32(len(d.tables.peers)), s.Peers},
-		{bpf.WeirMapCidrs, uint32(len(d.tables.prefixes)), s.Prefixes},
-		{bpf.WeirMapRows, uint32(d.tables.rows), s.Rows},
-		{bpf.WeirMapTranslated, uint32(len(d.tables.ports[bpf.WeirMapTranslated])), s.Translated},
-		{bpf.WeirMapTunnels, uint32(len(d.tables.ports[bpf.WeirMapTunnels])), s.Tunnels},
-		{bpf.WeirMapFlows, uint32(d.swept.flows), s.Flows},
-		{bpf.WeirMapFlowsSpill, uint32(d.swept.spill), s.Spill},
-		{bpf.WeirMapDrops, uint32(d.swept.drops), s.Drops},
+	list := []Usage{
+		{Map: bpf.WeirMapEndpoints, Used: uint32(len(d.tables.endpoints)), Capacity: s.Endpoints},
+		{Map: bpf.WeirMapLocalIps, Used: uint32(len(d.tables.local)), Capacity: s.LocalIPs},
+		{Map: bpf.WeirMapPeers, Used: uint32(len(d.tables.peers)), Capacity: s.Peers},
+		{Map: bpf.WeirMapCidrs, Used: uint32(len(d.tables.prefixes)), Capacity: s.Prefixes},
+		{Map: bpf.WeirMapRows, Used: uint32(d.tables.rows), Capacity: s.Rows},
+		{Map: bpf.WeirMapTranslated, Used: uint32(len(d.tables.ports[bpf.WeirMapTranslated])), Capacity: s.Translated},
+		{Map: bpf.WeirMapTunnels, Used: uint32(len(d.tables.ports[bpf.WeirMapTunnels])), Capacity: s.Tunnels},
+		{Map: bpf.WeirMapFlows, Used: uint32(d.swept.flows), Capacity: s.Flows},
+		{Map: bpf.WeirMapFlowsSpill, Used: uint32(d.swept.spill), Capacity: s.Spill},
+		{Map: bpf.WeirMapDrops, Used: uint32(d.swept.drops), Capacity: s.Drops},
 	}
+	if store, ok := d.store.(*kernelStore); ok {
+		for i := range list {
+			list[i].Written, list[i].Deleted = store.counts(list[i].Map)
+		}
+	}
+	return list
 }
 
 // Crowded: a table of policy is a quarter full or more.

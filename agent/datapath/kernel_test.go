@@ -381,10 +381,21 @@ func TestWithoutBatches(t *testing.T) {
 	if removed, err := removeEach(m, reflect.ValueOf(keys), 0); removed != 3 || err != nil {
 		t.Errorf("removed %d, %v, want 3", removed, err)
 	}
+	var before Usage
+	for _, u := range d.Usage() {
+		if u.Map == bpf.WeirMapRows {
+			before = u
+		}
+	}
 	_, err = s.Put(bpf.WeirMapRows, keys[1:3], rows[1:3])
 	check(t, err)
 	if removed, err := s.Remove(bpf.WeirMapRows, keys); removed != 2 || err != nil {
 		t.Errorf("removed %d in batches, %v, want 2", removed, err)
+	}
+	for _, u := range d.Usage() {
+		if u.Map == bpf.WeirMapRows && (u.Written-before.Written != 2 || u.Deleted-before.Deleted != 2) {
+			t.Errorf("rows count %d entries written and %d deleted, want 2 and 2: one that is not there is not deleted", u.Written-before.Written, u.Deleted-before.Deleted)
+		}
 	}
 	if put, err := s.putEach(m, reflect.ValueOf(make([]bpf.WeirRowKey, 0)), reflect.ValueOf(make([]bpf.WeirRow, 0)), 0); put != 0 || err != nil {
 		t.Errorf("nothing: %d, %v", put, err)

@@ -30,22 +30,40 @@ const chunk = 4096
 type kernelStore struct {
 	maps    map[string]*ebpf.Map
 	grace   *grace
-	singles atomic.Bool // some map had to be written one by one
+	singles atomic.Bool        // some map had to be written one by one
+	writes  map[string]*writes // of the tables that only the agent writes
 }
+
+// writes counts entries; one that is written again counts again.
+type writes struct{ written, deleted atomic.Uint64 }
 
 func newKernelStore(maps map[string]*ebpf.Map) (*kernelStore, error) {
 	g, err := newGrace()
-	return &kernelStore{maps: maps, grace: g}, err
+	s := &kernelStore{maps: maps, grace: g, writes: map[string]*writes{}}
+	for _, name := range tableMaps {
+		s.writes[name] = &writes{}
+	}
+	return s, err
 }
 
 func (s *kernelStore) close() error { return s.grace.close() }
 
+// counts of a table that only the agent writes.
+func (s *kernelStore) counts(table string) (written, deleted uint64) {
+	if w := s.writes[table]; w != nil {
+		return w.written.Load(), w.deleted.Load()
+	}
+	return 0, 0
+}
+
 func (s *kernelStore) Settle() error { return s.grace.wait() }
 
-func (s *kernelStore) Put(table string, keys, values any) (int, error) {
+func (s *kernelStore) Put(table string, keys, values any) (done int, err error) {
+	if w := s.writes[table]; w != nil {
+		defer func() { w.written.Add(uint64(done)) }()
+	}
 	m := s.maps[table]
 	k, v := reflect.ValueOf(keys), reflect.ValueOf(values)
-	done := 0
 	for done < k.Len() {
 		end := min(done+chunk, k.Len())
 		n, err := m.BatchUpdate(k.Slice(done, end).Interface(), v.Slice(done, end).Interface(), nil)
@@ -70,10 +88,12 @@ func (s *kernelStore) putEach(m *ebpf.Map, k, v reflect.Value, from int) (int, e
 	return k.Len(), nil
 }
 
-func (s *kernelStore) Remove(table string, keys any) (int, error) {
+func (s *kernelStore) Remove(table string, keys any) (removed int, err error) {
+	if w := s.writes[table]; w != nil {
+		defer func() { w.deleted.Add(uint64(removed)) }()
+	}
 	m := s.maps[table]
 	k := reflect.ValueOf(keys)
-	removed := 0
 	for at := 0; at < k.Len(); {
 		n, err := m.BatchDelete(k.Slice(at, min(at+chunk, k.Len())).Interface(), nil)
 		if errors.Is(err, ebpf.ErrNotSupported) {
