@@ -26,8 +26,18 @@ import (
 
 const endLimit = time.Second // for components that are told to end
 
+// Parts of a control plane that run.
+type Parts int
+
+const (
+	Whole Parts = iota
+	// Alone are etcd and the API server: nothing schedules, collects garbage or
+	// makes ServiceAccounts.
+	Alone
+)
+
 // Run the control plane until the context ends, or one of its parts does.
-func Run(ctx context.Context, s layout.Settings) error {
+func Run(ctx context.Context, s layout.Settings, parts Parts) error {
 	// Each component applies its logging settings, to one process.
 	logsapi.ReapplyHandling = logsapi.ReapplyHandlingIgnoreUnchanged
 	etcd, err := startEtcd(filepath.Join(s.State, "etcd"))
@@ -44,8 +54,10 @@ func Run(ctx context.Context, s layout.Settings) error {
 	if err := awaitAPI(ctx, s, ended); err != nil {
 		return err
 	}
-	run("controller manager", command(controllermanager.NewControllerManagerCommand(), controllerManagerArguments(s)))
-	run("scheduler", func(ctx context.Context) error { return runScheduler(ctx, schedulerArguments(s)) })
+	if parts == Whole {
+		run("controller manager", command(controllermanager.NewControllerManagerCommand(), controllerManagerArguments(s)))
+		run("scheduler", func(ctx context.Context) error { return runScheduler(ctx, schedulerArguments(s)) })
+	}
 	select {
 	case err := <-ended:
 		return err

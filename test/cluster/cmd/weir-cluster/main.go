@@ -46,6 +46,6 @@ func root() *cobra.Command {
 	c.AddCommand(up(&settings), down(&settings), status(&settings), load(&settings), execute(&settings), reboot(&settings),
 		freeze(&settings, "freeze", "Stop the control plane's process, which keeps its connections and says nothing", harness.Status.Freeze),
 		freeze(&settings, "thaw", "Let the control plane go on", harness.Status.Thaw),
-		makeImage(), runNode(), runControlPlane())
+		makeImage(), serveAPI(&settings), runNode(), runControlPlane())
 	return c
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command weir-kubernetes is all of Kubernetes that a cluster of the harness
-// runs, in one program: control-plane, kubelet, kube-proxy. weir-cluster
-// starts it.
+// runs, in one program: control-plane (or api-server, which is etcd and the API
+// server alone), kubelet, kube-proxy. weir-cluster starts it.
 package main
 
 import (
@@ -26,14 +26,18 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fail(errors.New("usage: weir-kubernetes control-plane SETTINGS | kubelet FLAGS | kube-proxy FLAGS"))
+		fail(errors.New("usage: weir-kubernetes control-plane SETTINGS | api-server SETTINGS | kubelet FLAGS | kube-proxy FLAGS"))
 	}
 	part := os.Args[1]
 	// Each component reads os.Args itself and takes the first for its name.
 	os.Args = append([]string{part}, os.Args[2:]...)
 	switch part {
 	case "control-plane":
-		if err := controlPlane(os.Args[1:]); err != nil {
+		if err := controlPlane(os.Args[1:], control.Whole); err != nil {
+			fail(err)
+		}
+	case "api-server":
+		if err := controlPlane(os.Args[1:], control.Alone); err != nil {
 			fail(err)
 		}
 	case "kubelet":
@@ -41,14 +45,14 @@ func main() {
 	case "kube-proxy":
 		os.Exit(cli.Run(proxy.NewProxyCommand()))
 	default:
-		fail(fmt.Errorf("unknown part %q; it may be control-plane, kubelet or kube-proxy", part))
+		fail(fmt.Errorf("unknown part %q; it may be control-plane, api-server, kubelet or kube-proxy", part))
 	}
 }
 
 // controlPlane runs for the settings in a file, as weir-cluster writes it.
-func controlPlane(args []string) error {
+func controlPlane(args []string, parts control.Parts) error {
 	if len(args) != 1 {
-		return fmt.Errorf("control-plane takes one argument, the file of settings; got %d", len(args))
+		return fmt.Errorf("the control plane takes one argument, the file of settings; got %d", len(args))
 	}
 	raw, err := os.ReadFile(args[0])
 	if err != nil {
@@ -60,7 +64,7 @@ func controlPlane(args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return control.Run(ctx, settings)
+	return control.Run(ctx, settings, parts)
 }
 
 func fail(err error) {
