@@ -26,6 +26,8 @@ type Agent struct {
 	Name string // of the node, as in spec.nodeName
 	Node *netns.Node
 	Args []string // more flags
+	// Kubeconfig leads to the source of objects; empty: the folder manifests is.
+	Kubeconfig string
 	// Output gets the agent's log.
 	Output io.Writer
 
@@ -57,12 +59,19 @@ func (a *Agent) command(args ...string) *exec.Cmd {
 	args = append(args,
 		"--config="+filepath.Join(a.Dir, "weir.yaml"),
 		"--node="+a.Name,
-		"--manifests="+filepath.Join(a.Dir, "manifests"),
+		a.source(),
 		"--state-dir="+filepath.Join(a.Dir, "state"),
 		"--pin-dir="+a.Pins,
 		"--socket="+a.Socket(),
 	)
 	return exec.Command(filepath.Join(a.Bin, "weir-agent"), append(args, a.Args...)...)
+}
+
+func (a *Agent) source() string {
+	if a.Kubeconfig != "" {
+		return "--kubeconfig=" + a.Kubeconfig
+	}
+	return "--manifests=" + filepath.Join(a.Dir, "manifests")
 }
 
 // Socket of the API.
