@@ -92,7 +92,7 @@ lint: lint-modules ## gofmt, go vet, staticcheck, errorlint, buf (API: lint, bre
 
 # The other modules. Packages that hold Kubernetes itself are left out: reading
 # them takes minutes.
-LINT_MODULES := deploy/tool test/bench/report test/e2e test/cluster
+LINT_MODULES := deploy/tool test/bench/report test/e2e test/cluster test/scale
 LINT_LEFT_OUT := /cmd/(weir-kubernetes|agnhost)$$|/control$$|/netpol$$
 .PHONY: lint-modules
 lint-modules: ## go vet, staticcheck and errorlint of the other Go modules
@@ -240,6 +240,25 @@ e2e: packages-cluster e2e-tools ## weir's own rows and the upstream suite, on a 
 
 e2e-ci: packages-cluster e2e-tools ## The rows of CI, on one cluster that is always taken down (root)
 	OTHER_IMAGE='$(OTHER_IMAGE)' ROWS='$(E2E_CI_ROWS)' test/e2e/run.sh ptp:nftables:dual
+
+# scale
+# SCALE passes flags, e.g. SCALE="-nodes 50 -pods 1000 -policies 150 -namespaces
+# 30 -local 30 -churn 30s"; weir-scale -help lists them. Its namespaces, folders
+# and processes are its own: a cluster may run beside it, but spoils figures.
+WEIR_SCALE = $(BIN)/weir-scale -bin $(BIN) -commit '$(VERSION)' -stages "$$(cd test/scale/kwok && go list -m -f '{{.Dir}}' sigs.k8s.io/kwok)/kustomize/stage"
+SCALE_SMALL := -nodes 50 -pods 1000 -policies 150 -namespaces 30 -local 30 -rest 5s -churn 20s -clients-for 5s -clients 20
+.PHONY: scale scale-build test-scale
+scale-build: build cluster-tool
+	go -C test/scale build -o $(CURDIR)/$(BIN)/ ./cmd/weir-scale
+	go -C test/scale/kwok build -o $(CURDIR)/$(BIN)/ sigs.k8s.io/kwok/cmd/kwok
+
+scale: packages-run scale-build ## The agent among 1,000 nodes and 10,000 pods that come and go, and what 200 agents cost the API server: test/scale/REPORT.md (root; 20 minutes on a quiet machine)
+	$(WEIR_SCALE) $(SCALE)
+	$(BIN)/weir-scale -page test/scale/REPORT.md
+
+test-scale: packages-run scale-build ## The tests of the harness of make scale, and one small run of it, which leaves nothing behind (root)
+	go -C test/scale test -count=1 ./...
+	$(WEIR_SCALE) $(SCALE_SMALL) -result $(BIN)/scale/small.json
 
 .PHONY: test-kubeconfig
 test-kubeconfig: e2e-viewers ## The agent's side of the API server, its rights and its viewers, at the one that KUBECONFIG leads to, in namespaces of its own
