@@ -57,6 +57,7 @@ type controller struct {
 	changed       bool             // objects, since remarked
 	remarked      time.Time        // when the rules were last compared with the pods
 	uncollected   time.Time        // since when there may be something to collect; zero: there is not
+	collected     time.Time        // the last time
 	pause         <-chan time.Time // ends when it is to be collected
 	generation    uint64
 	hostPorts     map[policy.ObjectKey][]policy.PortNumber
@@ -144,29 +145,22 @@ func (c *controller) takeBatch(b policy.Batch) {
 	c.notices.unusable(b)
 }
 
-// Collect waits for running programs, and a change that comes meanwhile would
-// wait with it: so it is left for a moment without changes, but not for long.
-const (
-	collectPause = 20 * time.Millisecond
-	collectAfter = time.Second
-)
-
-// collectSoon has dropped what nothing refers to any more. At once where the
-// tables have less room than a change may need beside what is to be dropped.
+// collectSoon has dropped what nothing refers to any more.
 func (c *controller) collectSoon() {
 	now := time.Now()
 	if c.uncollected.IsZero() {
 		c.uncollected = now
 	}
-	if c.dp.Crowded() || now.Sub(c.uncollected) > collectAfter {
+	wait := collectIn(now, c.uncollected, c.collected, c.dp.Unsettled())
+	if c.dp.Crowded() || wait == 0 {
 		c.collect()
 		return
 	}
-	c.pause = time.After(collectPause)
+	c.pause = time.After(wait)
 }
 
 func (c *controller) collect() {
-	c.uncollected, c.pause = time.Time{}, nil
+	c.uncollected, c.collected, c.pause = time.Time{}, time.Now(), nil
 	c.push(c.engine.Collect(), time.Time{})
 }
 

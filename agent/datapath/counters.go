@@ -106,6 +106,14 @@ func (d *Datapath) Crowded() bool {
 	return len(d.tables.peers) > int(s.Peers/4) || len(d.tables.prefixes) > int(s.Prefixes/4) || d.tables.rows > int(s.Rows/4)
 }
 
+// Unsettled: a program may still judge by a set that an endpoint had, and the
+// next change of classes waits for it.
+func (d *Datapath) Unsettled() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.unsettled
+}
+
 // forgetDrops deletes the drop counters of interfaces, and returns how many
 // entries are left.
 func (d *Datapath) forgetDrops(departed map[int]uint32) (int, error) {
