@@ -9,7 +9,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -28,12 +27,10 @@ type Clients struct {
 	err error
 }
 
-// startPause lies between the starts of two clients, as agents' starts are
-// spread: the figure of interest is what they cost once they watch.
-const startPause = 100 * time.Millisecond
-
-// Start n clients, and wait until each has had its lists. config makes one for
-// a connection that count wraps.
+// Start n clients, each when the one before has had its lists, as agents' starts
+// are spread: with all at once the API server of a small machine ends watches
+// whose lists wait for too long. config makes one for a connection that count
+// wraps.
 func Start(ctx context.Context, n int, node string, config func(wrap func(net.Conn) net.Conn) *rest.Config) (*Clients, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	c := &Clients{cancel: cancel}
@@ -46,13 +43,12 @@ func Start(ctx context.Context, n int, node string, config func(wrap func(net.Co
 			c.lists.Add(1)
 			c.running.Go(func() { c.fail(c.follow(ctx, client, r)) })
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(startPause):
+		c.lists.Wait()
+		if err := errors.Join(c.failed(), ctx.Err()); err != nil {
+			return c, err
 		}
 	}
-	c.lists.Wait()
-	return c, errors.Join(c.failed(), ctx.Err())
+	return c, nil
 }
 
 func (c *Clients) follow(ctx context.Context, client kubernetes.Interface, r resource) error {
