@@ -41,7 +41,7 @@ func TestDelayedReaders(t *testing.T) {
 // delays: before a value that was found is read, and before the next is looked
 // up. A function of its own is verified once.
 var delays = []variant.Patch{
-	{"bpf/src/lookup.h", "static __always_inline int copy_peer(", `__noinline int linger(void)
+	variant.In("bpf/src/lookup.h", "static __always_inline int copy_peer(", `__noinline int linger(void)
 {
 	__u64 until = 0;
 	int i;
@@ -51,11 +51,11 @@ var delays = []variant.Patch{
 	return until == 1;
 }
 
-static __always_inline int copy_peer(`},
-	{"bpf/src/lookup.h", "	*to = *found;\n	barrier();\n	return same_address", "	linger();\n	*to = *found;\n	barrier();\n	return same_address"},
-	{"bpf/src/lookup.h", "	*to = *found;\n	barrier();\n	return found->ifindex", "	linger();\n	*to = *found;\n	barrier();\n	return found->ifindex"},
-	{"bpf/src/verdict.h", "	ruling->class = peer.class;\n", "	linger();\n	ruling->class = peer.class;\n"},
-	{"bpf/src/verdict.h", "	if (i >= 0 && i < ROW_INTERVALS)\n		found", "	linger();\n	if (i >= 0 && i < ROW_INTERVALS)\n		found"},
+static __always_inline int copy_peer(`),
+	variant.In("bpf/src/lookup.h", "	*to = *found;\n	barrier();\n	return same_address", "	linger();\n	*to = *found;\n	barrier();\n	return same_address"),
+	variant.In("bpf/src/lookup.h", "	*to = *found;\n	barrier();\n	return found->ifindex", "	linger();\n	*to = *found;\n	barrier();\n	return found->ifindex"),
+	variant.In("bpf/src/verdict.h", "	ruling->class = peer.class;\n", "	linger();\n	ruling->class = peer.class;\n"),
+	variant.In("bpf/src/verdict.h", "	if (i >= 0 && i < ROW_INTERVALS)\n		found", "	linger();\n	if (i >= 0 && i < ROW_INTERVALS)\n		found"),
 }
 
 // shifting policies allow frontend by another rule each time, and what they say

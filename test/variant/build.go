@@ -16,6 +16,9 @@ const Compiler = "clang-19"
 // Patch replaces a part of a file that stands there once.
 type Patch struct{ File, From, To string }
 
+// In is the patch of a file, named from the module's root.
+func In(file, from, to string) Patch { return Patch{file, from, to} }
+
 // Layouts makes an agent whose maps the agent of these sources cannot take
 // over: shorter rows, longer flows.
 func Layouts() []Patch {
