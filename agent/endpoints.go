@@ -79,7 +79,19 @@ func (c *controller) takeNode(n endpoint.Node) {
 // bind brings the bindings to what they must be. What fails is tried again at
 // the next inspection.
 func (c *controller) bind() {
-	changes := c.tracker.Changes()
+	for range endpoint.Rounds {
+		changes := c.tracker.Changes()
+		if changes.Empty() {
+			return
+		}
+		if failed := c.follow(changes); failed {
+			return // tried again by the next inspection
+		}
+	}
+}
+
+// follow changes, and show the endpoints.
+func (c *controller) follow(changes endpoint.Changes) (failed bool) {
 	for _, index := range changes.Unbind {
 		if err := c.dp.Unbind(index); err != nil && !errors.Is(err, datapath.ErrNotBound) {
 			c.log.Error("interface could not be released", "ifindex", index, "error", err)
@@ -95,14 +107,14 @@ func (c *controller) bind() {
 		})
 		delete(c.bindErrors, b.Index)
 		if err != nil {
+			failed = true
 			c.bindErrors[b.Index] = err
 			c.tracker.Forget(b.Index)
 			c.log.Error("pod could not be bound; tried again within seconds", "pod", b.Pod, "interface", b.Name, "error", err)
 		}
 	}
-	if !changes.Empty() {
-		c.publishEndpoints()
-	}
+	c.publishEndpoints()
+	return failed
 }
 
 func modeOf(b endpoint.Binding) bpf.WeirMode {

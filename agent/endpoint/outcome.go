@@ -12,8 +12,14 @@ import (
 	"github.com/weirnet/weir/policy"
 )
 
+// Rounds of Changes after which there are none.
+const Rounds = 4
+
 // Changes are the steps from what was told before to what must hold now. They
 // count as done; see Forget.
+//
+// What one round frees the next may give away: ask again until there are none,
+// at most Rounds times.
 func (t *Tracker) Changes() Changes {
 	t.settle()
 	var c Changes

@@ -146,7 +146,21 @@ func addrs(s string) []netip.Addr {
 // time.
 func (n *node) apply() {
 	n.t.Helper()
-	c := n.tr.Changes()
+	for range Rounds {
+		c := n.tr.Changes()
+		if c.Empty() {
+			return
+		}
+		n.bring(c)
+	}
+	if c := n.tr.Changes(); !c.Empty() {
+		n.t.Errorf("%s: after %d rounds there is still %+v", n.where, Rounds, c)
+	}
+}
+
+// bring changes into force.
+func (n *node) bring(c Changes) {
+	n.t.Helper()
 	for _, i := range c.Unbind {
 		delete(n.maps, i)
 	}
