@@ -30,7 +30,7 @@ const (
 type Samples struct {
 	// Added and Deleted are times from an event, fully read by the first of two
 	// watching clients, until the table was seen to follow, all addresses of
-	// the pod.
+	// the pod: with a class, or with class 0 or no entry.
 	Added, Deleted []time.Duration
 	// Between two looks at the table: no sample is more exact.
 	Looks []time.Duration

@@ -126,20 +126,20 @@ func (r Result) writeChurn(p *page) {
 	}
 	count("moves of the epoch", float64(c.Epochs))
 	p.line("")
-	p.line("A batch took %.2f ms on average, from its arrival at the controller until it was in force, with deletions and the wait for running programs before them. Meanwhile etcd and the API server, one process, used %.1f %% of a core.", c.ApplyMean, c.APICPU)
+	p.line("A batch took %.2f ms on average, from its arrival at the controller until it was in force; collections, which delete what nothing refers to, are not in this. Meanwhile etcd and the API server, one process, used %.1f %% of a core.", c.ApplyMean, c.APICPU)
 }
 
 func (r Result) writeLatency(p *page) {
 	p.line("")
 	p.line("## From the watch event to the map")
 	p.line("")
-	p.line("The clock starts when this program has read the last byte of the event, by the faster of two watches of its own, and stops when it has seen every address of the pod in the table of peers, or out of it, by looking again and again. So it holds what the agent does (to read, decode, gather for 1 ms, resolve, compile, write; for a deletion also to wait for running programs) and the scheduling of both processes, but not how much earlier or later the server served the agent's own watch: how far the two watches of this program were apart shows how much that is.")
+	p.line("The clock starts when this program has read the last byte of the event, by the faster of two watches of its own, and stops when it has seen every address of the pod in the table of peers with a class, or without one, by looking again and again. An address that a pod gives up first gets class 0, which denies; its entry is deleted within about a second, which is not timed here. So it holds what the agent does (to read, decode, gather for 1 ms, resolve, compile, write) and the scheduling of both processes, but not how much earlier or later the server served the agent's own watch: how far the two watches of this program were apart shows how much that is.")
 	p.table("ms", "p50", "p90", "p99", "max", "of")
 	quantiles := func(name string, q Quantiles) {
 		p.row(name, fmt.Sprintf("%.2f", q.P50), fmt.Sprintf("%.2f", q.P90), fmt.Sprintf("%.2f", q.P99), fmt.Sprintf("%.2f", q.Max), fmt.Sprint(q.Count))
 	}
 	quantiles("a pod got its addresses, to its class written", r.Churn.Added)
-	quantiles("a pod was deleted, to its class deleted", r.Churn.Gone)
+	quantiles("a pod was deleted, to its class taken away", r.Churn.Gone)
 	quantiles("between two looks at the table", r.Churn.Looks)
 	quantiles("the two watches apart", r.Churn.Apart)
 	p.line("")

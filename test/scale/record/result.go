@@ -76,7 +76,7 @@ type Churn struct {
 	Writes   map[string]float64 `json:"writes"`   // by map and operation
 	Epochs   uint32             `json:"epochs"`   // moves of the epoch
 	Applies  float64            `json:"applies"`  // batches that were applied
-	// ApplyMean of a batch, with deletions and the wait before them, in ms.
+	// ApplyMean of a batch, without collections, in ms.
 	ApplyMean float64           `json:"apply_mean_ms"`
 	Added     Quantiles         `json:"added"`
 	Gone      Quantiles         `json:"gone"`
