@@ -9,7 +9,7 @@
  * answer the pod's call. So these flows (FLOW_CALLS_NODE) never take the fast
  * path, and who really speaks is asked for each packet:
  *
- * - from the pod: from_pod marks it (skb->tc_index). What is marked and is an
+ * - from the pod: from_pod marks it (mark.h). What is marked and is an
  *   answer all the same was begun by another, and is judged after translation
  *   by the address that it then has. Exact for every protocol. Without a hook
  *   there, conntrack is looked up: exact for TCP and UDP from 5.18 on.
@@ -88,13 +88,6 @@ static __always_inline bool is_credible(struct __sk_buff *skb, const struct pack
 	if (pkt->sight.direction == DIR_INGRESS)
 		return answers_call(skb, SUBJECT_PACKET);
 	return have_forward_hook || !answers_another(skb, pkt);
-}
-
-/* For the programs behind translation. */
-static __always_inline void mark_call(struct __sk_buff *skb, const struct packet *pkt, __u8 flags)
-{
-	if (pkt->sight.direction == DIR_EGRESS && flags & FLOW_CALLS_NODE)
-		skb->tc_index = MARK_CALLS_NODE;
 }
 
 #endif

@@ -154,9 +154,10 @@ static __always_inline struct flow *flow_find(const struct flow_key *key)
 	return flow && flow_is(flow, key) ? flow : NULL;
 }
 
-/* The hot path: a known flow of this epoch. Counts and returns true, or
+/* The hot path: a known flow of this epoch. Counts and returns it, or NULL and
  * leaves everything as it was. */
-static __always_inline bool flow_carries(const struct flow_key *key, const struct sight *sight)
+static __always_inline const struct flow *flow_carries(const struct flow_key *key,
+						       const struct sight *sight)
 {
 	struct flow *flow = flow_lookup(key);
 
@@ -166,12 +167,12 @@ static __always_inline bool flow_carries(const struct flow_key *key, const struc
 	    flow->flags & FLOW_CALLS_NODE ||
 	    (flow->flags & FLOW_FOREIGN && sight->direction == DIR_EGRESS) ||
 	    flow_expired(flow, key->protocol, sight->now) || !flow_is(flow, key))
-		return false;
+		return NULL;
 	flow_refresh(flow, sight, key->protocol);
 	count_total(sight, established_reason(flow, sight));
 	if (flow->verdict != VERDICT_ALLOWED)
 		count_dropped(sight, key->ifindex, flow->verdict, flow->reason);
-	return true;
+	return flow;
 }
 
 /* Slot 0 belongs to nobody: its flow_usage says that something was spilled. */

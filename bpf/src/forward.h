@@ -270,21 +270,25 @@ static __always_inline int judge_any(const struct reader *from, const struct sig
 	return judge_forwarded(quotes);
 }
 
-/* from: the packet, from its network header on. */
-static __always_inline int pass_forwarded(const struct reader *from, __u32 length)
+static __always_inline struct sight sight_of_forwarded(__u32 length)
 {
-	struct sight sight = {.direction = DIR_EGRESS,
+	return (struct sight){.direction = DIR_EGRESS,
 			      .length = length,
 			      .now = ticks(),
 			      .epoch = current_epoch()};
+}
+
+/* A packet in a common shape that is settled, or is not for this hook. */
+static __always_inline bool passes_forwarded(const struct reader *from, struct sight *sight)
+{
 	struct flow_key key;
 
-	if (read_common(from, &key, &sight)) {
-		key.ifindex = owner_of(key.local);
-		if (!key.ifindex || is_settled(from, &key, &sight))
-			return PASS;
-	}
-	return judge_any(from, &sight);
+	if (!read_common(from, &key, sight))
+		return false;
+	if (is_marked(from, &key))
+		return true;
+	key.ifindex = owner_of(key.local);
+	return !key.ifindex || is_settled(from, &key, sight);
 }
 
 #endif

@@ -5,6 +5,7 @@
 #ifndef WEIR_FORWARDED_H
 #define WEIR_FORWARDED_H
 
+#include "mark.h"
 #include "netfilter.h"
 #include "parse.h"
 
@@ -19,59 +20,99 @@ struct reader {
 /* bpf_dynptr_read: 5.19, and of packets 6.4. */
 static __always_inline bool read_at(const struct reader *from, __u32 offset, void *to, __u32 size)
 {
-	if (from->packet)
+	if (from->whole)
 		return !bpf_dynptr_read(to, size, from->packet, offset, 0);
 	return !bpf_skb_load_bytes(from->skb, offset, to, size);
 }
 
 static __always_inline __u32 segments_at(const struct reader *from)
 {
-	return from->packet ? segments_of_packet(from->whole) : segments_of(from->skb);
+	return from->whole ? segments_of_packet(from->whole) : segments_of(from->skb);
 }
 
+/* The first words of the packet, from word first to before word end, of which
+ * bytes must be there. Read in place, where they are linear: a call of a helper
+ * costs as much as all the rest that this hook does to a settled packet. */
+static __always_inline bool read_head(const struct reader *from, address_word *head, int first,
+				      int end, __u32 bytes)
+{
+	const struct sk_buff___weir *whole = from->whole;
+	const struct in6_addr___weir *four = NULL;
+	int i;
+
+	if (!whole)
+		return !bpf_skb_load_bytes(from->skb, first * sizeof(*head), head + first,
+					   bytes - first * sizeof(*head));
+	if (bytes > whole->len - whole->data_len)
+		return false;
+#pragma unroll
+	for (i = first; i < end; i++) {
+		if (i == first || i % 4 == 0)
+			four = four_words(whole->data + i / 4 * sizeof(*four));
+		head[i] = four->in6_u.u6_addr32[i % 4];
+	}
+	return true;
+}
+
+/* from_pod has settled it, and its destination is as it was. */
+static __always_inline bool is_marked(const struct reader *from, const struct flow_key *key)
+{
+	__u16 mark = from->whole ? mark_of(from->whole) : from->skb->tc_index;
+
+	return mark && mark == settled_mark(key);
+}
+
+/* Of the network and transport headers. */
 enum common_size {
-	COMMON_TRANSPORT = 14, /* of layer 4, to the flags of TCP */
-	COMMON_IPV4 = SIZE_IPV4 + COMMON_TRANSPORT,
-	COMMON_IPV6 = SIZE_IPV6 + COMMON_TRANSPORT,
+	COMMON_PORTS = 8,  /* of layer 4, to the end of the ports and more: the least of all */
+	COMMON_FLAGS = 14, /* to the flags of TCP */
+	COMMON_IPV4 = SIZE_IPV4 + COMMON_PORTS,
+	COMMON_IPV6 = SIZE_IPV6 + COMMON_PORTS,
+	COMMON_WORDS = (SIZE_IPV6 + COMMON_FLAGS + 3) / 4,
 };
 
-static __always_inline bool read_common_transport(const __u8 *l4, __u32 size, struct flow_key *key,
-						  struct sight *sight)
+/* l4: where layer 4 begins, a whole number of words. */
+static __always_inline bool read_common_transport(const struct reader *from, address_word *head,
+						  int l4, struct flow_key *key, struct sight *sight)
 {
-	*(address_word *)&key->local_port = word(l4, 0);
+	const int flags = (l4 + COMMON_FLAGS - 1) / 4;
+
+	*(address_word *)&key->local_port = head[l4 / 4];
 	if (key->protocol == PROTO_TCP) {
-		sight->tcp_flags = l4[13];
+		if (!read_head(from, head, flags, flags + 1, l4 + COMMON_FLAGS))
+			return false;
+		sight->tcp_flags = ((const __u8 *)head)[l4 + COMMON_FLAGS - 1];
 		sight->starts = opens_connection(sight->tcp_flags);
-		return size >= SIZE_TCP;
+		return sight->length >= l4 + SIZE_TCP;
 	}
 	return key->protocol == PROTO_UDP || key->protocol == PROTO_SCTP;
 }
 
-/* The key of a packet in a common shape, all but the interface, by one or two
- * reads. False to all others, which are read again. */
+/* The key of a packet in a common shape, all but the interface. False to all
+ * others, which are read again. */
 static __always_inline bool read_common(const struct reader *from, struct flow_key *key,
 					struct sight *sight)
 {
-	__u8 head[COMMON_IPV6 + 2] ADDR;
+	address_word words[COMMON_WORDS];
+	const __u8 *head = (const __u8 *)words;
 
-	if (!read_at(from, 0, head, COMMON_IPV4))
+	if (!read_head(from, words, 0, COMMON_IPV4 / 4, COMMON_IPV4))
 		return false;
 	if (head[0] == 0x45) {
-		if (word(head, 1) & bpf_htonl(0x3fff))
+		if (words[1] & bpf_htonl(0x3fff))
 			return false;
-		set_ipv4(key->local, word(head, 3));
-		set_ipv4(key->remote, word(head, 4));
+		set_ipv4(key->local, words[3]);
+		set_ipv4(key->remote, words[4]);
 		*(address_word *)&key->protocol = head[9];
-		return read_common_transport(head + SIZE_IPV4, sight->length - SIZE_IPV4, key,
-					     sight);
+		return read_common_transport(from, words, SIZE_IPV4, key, sight);
 	}
 	if (head[0] >> 4 != 6 ||
-	    !read_at(from, COMMON_IPV4, head + COMMON_IPV4, COMMON_IPV6 - COMMON_IPV4))
+	    !read_head(from, words, COMMON_IPV4 / 4, COMMON_IPV6 / 4, COMMON_IPV6))
 		return false;
 	copy_address(key->local, head + 8);
 	copy_address(key->remote, head + 24);
 	*(address_word *)&key->protocol = head[6];
-	return read_common_transport(head + SIZE_IPV6, sight->length - SIZE_IPV6, key, sight);
+	return read_common_transport(from, words, SIZE_IPV6, key, sight);
 }
 
 static __always_inline bool read_ipv4(const struct reader *from, struct packet *pkt)

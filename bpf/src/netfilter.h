@@ -16,8 +16,10 @@ struct netfilter_context {
 struct sk_buff___weir {
 	unsigned long _nfct; /* the connection, and in the low bits how it is met */
 	unsigned int len;
-	unsigned int end; /* an offset, on 64 bits */
+	unsigned int data_len; /* of len, what is not linear */
+	unsigned int end;      /* an offset, on 64 bits */
 	unsigned char *head;
+	unsigned char *data;
 	unsigned short tc_index;
 } __attribute__((preserve_access_index));
 
@@ -38,14 +40,34 @@ enum connection_info {
 extern int bpf_dynptr_from_skb(struct __sk_buff *skb, __u64 flags,
 			       struct bpf_dynptr *to) __weak __ksym;
 
+/* Any four words: the kernel's verifier wants a type of its own. */
+struct in6_addr___weir {
+	union {
+		__u32 u6_addr32[4];
+	} in6_u;
+} __attribute__((preserve_access_index));
+
+/* 6.2. Reads of it that fault give 0. */
+extern void *bpf_rdonly_cast(const void *object, __u32 type) __weak __ksym;
+
+static __always_inline const struct in6_addr___weir *four_words(const unsigned char *at)
+{
+	return bpf_rdonly_cast(at, bpf_core_type_id_kernel(struct in6_addr___weir));
+}
+
+/* A kernel without the field has no TC either. */
+static __always_inline __u16 mark_of(const struct sk_buff___weir *skb)
+{
+	return bpf_core_field_exists(skb->tc_index) ? skb->tc_index : MARK_CALLS_NODE;
+}
+
 /* Conntrack knows it as an answer, and so did from_pod. Its tuple is not that
  * of any entry where the question's source was translated. */
 static __always_inline bool is_reply(const struct sk_buff___weir *skb)
 {
 	unsigned long info;
 
-	if (!bpf_core_field_exists(skb->_nfct) || !bpf_core_field_exists(skb->tc_index) ||
-	    skb->tc_index == MARK_CALLS_NODE)
+	if (!bpf_core_field_exists(skb->_nfct) || mark_of(skb) == MARK_CALLS_NODE)
 		return false;
 	info = skb->_nfct & 7;
 	return info >= CONNECTION_REPLY && info != CONNECTION_UNTRACKED;

@@ -6,6 +6,7 @@
 
 #include "calls.h"
 #include "flowtable.h"
+#include "mark.h"
 #include "neighbour.h"
 #include "verdict.h"
 

@@ -110,8 +110,7 @@ enum flow_flag {
 	FLOW_CALLS_NODE = 128, /* an isolated pod calls an address of its node, see calls.h */
 };
 
-/* In skb->tc_index, which the stack neither reads nor changes on its way from
- * from_pod to the programs behind translation. */
+/* In skb->tc_index; all others are hashes, see mark.h. */
 enum packet_mark {
 	MARK_CALLS_NODE = 0x7765, /* of a flow with FLOW_CALLS_NODE */
 };

@@ -13,6 +13,7 @@ static __always_inline int pass_known(struct __sk_buff *skb, __u32 direction)
 {
 	struct sight sight = {.direction = direction};
 	struct flow_key key; /* every byte of it is set below */
+	const struct flow *flow;
 
 	if (!quick_parse(skb, &key, &sight))
 		return begin_unparsed(skb, direction);
@@ -20,9 +21,12 @@ static __always_inline int pass_known(struct __sk_buff *skb, __u32 direction)
 	sight.segments = segments_of(skb);
 	sight.now = ticks();
 	sight.epoch = current_epoch();
-	if (!sight.starts && flow_carries(&key, &sight))
-		return PASS;
-	return begin_parsed(&key, &sight);
+	flow = sight.starts ? NULL : flow_carries(&key, &sight);
+	if (!flow)
+		return begin_parsed(&key, &sight);
+	if (direction == DIR_EGRESS)
+		mark_settled(skb, &key, flow);
+	return PASS;
 }
 
 static __always_inline int pass_or_judge(struct __sk_buff *skb, __u32 direction)
@@ -35,6 +39,7 @@ static __always_inline int pass_or_judge(struct __sk_buff *skb, __u32 direction)
 SEC("tc")
 int from_pod(struct __sk_buff *skb)
 {
+	skb->tc_index = 0;
 	return pass_or_judge(skb, DIR_EGRESS);
 }
 
@@ -50,13 +55,15 @@ int forward(struct netfilter_context *ctx)
 {
 	struct sk_buff___weir *skb = ctx->skb;
 	struct bpf_dynptr packet;
-	struct reader from = {.packet = &packet, .whole = skb};
+	struct reader from = {.whole = skb};
+	struct sight sight = sight_of_forwarded(skb->len);
 
-	if (is_reply(skb))
+	if (is_reply(skb) || passes_forwarded(&from, &sight))
 		return NETFILTER_ACCEPT;
 	if (bpf_dynptr_from_skb((struct __sk_buff *)skb, 0, &packet))
 		return NETFILTER_DROP;
-	return pass_forwarded(&from, skb->len) == DROP ? NETFILTER_DROP : NETFILTER_ACCEPT;
+	from.packet = &packet;
+	return judge_any(&from, &sight) == DROP ? NETFILTER_DROP : NETFILTER_ACCEPT;
 }
 
 /* A match of xt_bpf in a rule that drops, behind one that accepts replies
@@ -65,8 +72,9 @@ SEC("socket")
 int forward_match(struct __sk_buff *skb)
 {
 	struct reader from = {.skb = skb};
+	struct sight sight = sight_of_forwarded(skb->len);
 
-	return pass_forwarded(&from, skb->len) == DROP;
+	return !passes_forwarded(&from, &sight) && judge_any(&from, &sight) == DROP;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

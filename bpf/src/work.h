@@ -39,7 +39,7 @@ struct work {
 	struct flow_key quoted; /* the flow that an ICMP error is about */
 	struct called called;   /* the address before translation; zero: none known */
 	bool translated;        /* the packet has passed translation: its destination is final */
-};
+} __attribute__((aligned(8)));  /* cleared by double words */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
