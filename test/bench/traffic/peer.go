@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -41,6 +42,16 @@ func Peer(args []string) error {
 		return fmt.Errorf("peer %v: want an end, an address and a FIFO", args)
 	}
 	debug.SetGCPercent(-1)
+	// A call that a signal ends is not taken up again where the socket has a
+	// limit, and Go's scheduler sends signals.
+	runtime.LockOSThread()
+	var all unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^uint64(0)
+	}
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &all, nil); err != nil {
+		return fmt.Errorf("block signals: %w", err)
+	}
 	to, err := netip.ParseAddrPort(args[1])
 	if err != nil {
 		return err

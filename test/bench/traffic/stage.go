@@ -29,7 +29,7 @@ type stage struct {
 	folder  string
 	ends    *ends
 	agent   *node.Agent
-	empty   *ebpf.Program
+	empty   []*ebpf.Program
 	links   []link.Link
 	// transactions of a run, by workload.
 	transactions map[string]int
@@ -79,18 +79,28 @@ func newStage(ctx context.Context, o Options, v variant, w netns.Wiring, number 
 
 func translate(_ context.Context, s *stage) error { return translation(s.node) }
 
-// attachEmpty puts a program that passes everything where weir has its own.
-func attachEmpty(_ context.Context, s *stage) (err error) {
-	s.empty, err = ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "empty", Type: ebpf.SchedCLS, License: "Dual BSD/GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, -1), asm.Return()},
+// newEmpty is a program that passes everything.
+func (s *stage) newEmpty(kind ebpf.ProgramType, attach ebpf.AttachType, pass int32) (*ebpf.Program, error) {
+	empty, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "empty", Type: kind, AttachType: attach, License: "Dual BSD/GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, pass), asm.Return()},
 	})
+	if err == nil {
+		s.empty = append(s.empty, empty)
+	}
+	return empty, err
+}
+
+// attachEmpty puts empty programs where weir has its own, on the pods' veths.
+func attachEmpty(_ context.Context, s *stage) error {
+	const next = -1 // TCX_NEXT
+	empty, err := s.newEmpty(ebpf.SchedCLS, ebpf.AttachNone, next)
 	if err != nil {
 		return err
 	}
 	return s.node.Do(func() error {
 		for _, pod := range s.node.Pods {
 			for _, hook := range []ebpf.AttachType{ebpf.AttachTCXIngress, ebpf.AttachTCXEgress} {
-				l, err := link.AttachTCX(link.TCXOptions{Interface: pod.Ifindex, Program: s.empty, Attach: hook})
+				l, err := link.AttachTCX(link.TCXOptions{Interface: pod.Ifindex, Program: empty, Attach: hook})
 				if err != nil {
 					return err
 				}
@@ -98,6 +108,26 @@ func attachEmpty(_ context.Context, s *stage) (err error) {
 			}
 		}
 		return nil
+	})
+}
+
+// attachEmptyHooks: behind translation, too. Nothing in these places can be
+// cheaper.
+func attachEmptyHooks(ctx context.Context, s *stage) error {
+	if err := attachEmpty(ctx, s); err != nil {
+		return err
+	}
+	const accept = 1
+	empty, err := s.newEmpty(ebpf.Netfilter, ebpf.AttachNetfilter, accept)
+	if err != nil {
+		return err
+	}
+	return s.node.Do(func() error {
+		l, err := link.AttachNetfilter(link.NetfilterOptions{Program: empty, ProtocolFamily: link.NetfilterProtoIPv4, Hook: link.NetfilterInetForward, Priority: 10})
+		if err == nil {
+			s.links = append(s.links, l)
+		}
+		return err
 	})
 }
 
@@ -186,7 +216,9 @@ func (s *stage) close() error {
 	for _, l := range s.links {
 		errs = append(errs, l.Close())
 	}
-	errs = append(errs, s.empty.Close())
+	for _, p := range s.empty {
+		errs = append(errs, p.Close())
+	}
 	if s.node != nil {
 		errs = append(errs, s.node.Close())
 	}

@@ -13,6 +13,7 @@ import (
 const (
 	Nothing        = "nothing"
 	EmptyTCX       = "empty TCX"
+	EmptyHooks     = "empty TCX and hook"
 	Weir           = "weir"
 	IptablesLegacy = "iptables-legacy, ipset"
 	IptablesNFT    = "iptables-nft, ipset"
@@ -43,6 +44,7 @@ func variants() []variant {
 	return []variant{
 		{name: Nothing},
 		{name: EmptyTCX, baseline: Nothing, once: attachEmpty},
+		{name: EmptyHooks, baseline: Nothing, once: attachEmptyHooks},
 		{name: Weir, baseline: Nothing, once: prepareAgent, policies: (*stage).weirPolicies},
 		{name: IptablesLegacy, baseline: Nothing, policies: ipt("iptables-legacy-restore")},
 		{name: IptablesNFT, baseline: Nothing, policies: ipt("iptables-nft-restore")},
