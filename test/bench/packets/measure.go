@@ -26,23 +26,54 @@ func Measure(ctx context.Context, o Options) ([]record.Packet, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("options of the benchmark: %w", err)
 	}
-	var all []record.Packet
-	for _, rows := range o.Rows {
-		for _, name := range o.Families {
-			results, err := measureStage(ctx, o, name, rows)
-			all = append(all, results...)
-			if err != nil {
-				return all, fmt.Errorf("%s, %d rows: %w", name, rows, err)
+	t := table{costs: map[cell][]float64{}}
+	for range o.Passes {
+		for _, rows := range o.Rows {
+			for _, name := range o.Families {
+				if err := measureStage(ctx, o, name, rows, &t); err != nil {
+					return t.results(), fmt.Errorf("%s, %d rows: %w", name, rows, err)
+				}
 			}
 		}
 	}
-	return all, nil
+	return t.results(), nil
 }
 
-func measureStage(ctx context.Context, o Options, family string, rows int) (results []record.Packet, err error) {
+// cell is what one number is about.
+type cell struct {
+	program, name, family string
+	rows                  int
+}
+
+// table has the ns over empty of each round.
+type table struct {
+	order []cell
+	costs map[cell][]float64
+}
+
+func (t *table) add(c cell, costs []float64) {
+	if len(t.costs[c]) == 0 {
+		t.order = append(t.order, c)
+	}
+	t.costs[c] = append(t.costs[c], costs...)
+}
+
+func (t *table) results() []record.Packet {
+	var all []record.Packet
+	for _, c := range t.order {
+		all = append(all, c.result(t.costs[c]))
+	}
+	return all
+}
+
+func (c cell) result(costs []float64) record.Packet {
+	return record.Packet{Program: c.program, Case: c.name, Family: c.family, Rows: c.rows, NsOverEmpty: record.Median(costs), Rounds: len(costs)}
+}
+
+func measureStage(ctx context.Context, o Options, family string, rows int, into *table) (err error) {
 	s, err := newStage(o, families()[family], rows)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() {
 		if closed := s.close(); err == nil {
@@ -51,16 +82,16 @@ func measureStage(ctx context.Context, o Options, family string, rows int) (resu
 	}()
 	for _, step := range s.steps(o) {
 		if err := ctx.Err(); err != nil {
-			return results, err
+			return err
 		}
 		if step.prepare != nil {
 			if err := step.prepare(); err != nil {
-				return results, err
+				return err
 			}
 		}
 		loads, err := step.loads()
 		if err != nil {
-			return results, err
+			return err
 		}
 		turns := []load{loads[0], loads[1], s.lowest(step.name, loads)}
 		if step.name == EstablishedOne {
@@ -68,17 +99,17 @@ func measureStage(ctx context.Context, o Options, family string, rows int) (resu
 		}
 		costs, err := s.rounds(turns, o.Rounds)
 		if err != nil {
-			return results, fmt.Errorf("%s: %w", step.name, err)
+			return fmt.Errorf("%s: %w", step.name, err)
 		}
 		for i, cost := range costs {
-			r := record.Packet{Program: turns[i].by.name, Case: step.name, Family: family, Rows: rows, NsOverEmpty: record.Median(cost), Rounds: o.Rounds}
-			results = append(results, r)
+			c := cell{turns[i].by.name, step.name, family, rows}
+			into.add(c, cost)
 			if o.Told != nil {
-				o.Told(r)
+				o.Told(c.result(cost))
 			}
 		}
 	}
-	return results, nil
+	return nil
 }
 
 // step is one case, in an order that each leaves the table as the next needs it.

@@ -39,6 +39,7 @@ func TestOptions(t *testing.T) {
 	}{
 		{"too few rounds", func(o *Options) { o.Rounds = 4 }},
 		{"more new flows than the ring has room for", func(o *Options) { o.RunsNew = maxNew + 1 }},
+		{"no pass", func(o *Options) { o.Passes = 0 }},
 		{"no row", func(o *Options) { o.Rows = []int{0} }},
 		{"unknown family", func(o *Options) { o.Families = []string{"IPX"} }},
 	} {

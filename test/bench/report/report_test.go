@@ -26,6 +26,9 @@ func TestReport(t *testing.T) {
 		{"program": "floor", "case": "new", "family": "IPv4", "rows": 1, "ns_over_empty": 300, "rounds": 5},
 		{"program": "floor", "case": "new", "family": "IPv4", "rows": 60000, "ns_over_empty": 900, "rounds": 5},
 		{"program": "from_pod", "case": "new", "family": "IPv4", "rows": 60000, "ns_over_empty": 700.5, "rounds": 5}]`)
+	write(t, out, record.TrafficFile, `[
+		{"workload": "request/response", "wiring": "routed", "variant": "weir", "baseline": "nothing", "policies": 1, "unit": "us", "ratio": 1.08, "low": 1.07, "high": 1.09},
+		{"workload": "request/response", "wiring": "routed", "variant": "empty TCX and hook", "baseline": "nothing", "policies": 1, "unit": "us", "ratio": 1.04, "low": 1.03, "high": 1.05}]`)
 	if err := report(out, page); err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +39,8 @@ func TestReport(t *testing.T) {
 	for _, want := range []string{
 		"an abacus", "abc123", "- a note", "(packets.svg)",
 		"| new | <= 600 ns | 700 ns (from_pod, IPv4, 60000 rows); median of all 700 | 300 to 900 ns | **no** |",
-		"| new, from the fewest to the most rows | <= +15 % | +40 % (from_pod, IPv4) |  | **no** |",
+		"| new, from the fewest to the most rows | <= +15 % | +40 % (from_pod, IPv4) | +200 % | **no** |",
+		"| request/response, to baseline | <= 1.03 | 1.080 (1.070 to 1.090; routed, 1 policies) | 1.040 (1.030 to 1.050) | **no** |",
 		"| new | from_pod | IPv4 | 500.0 | 700.5 |",
 	} {
 		if !strings.Contains(string(raw), want) {
