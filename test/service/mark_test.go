@@ -3,6 +3,7 @@
 package service
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -159,7 +160,8 @@ func TestForgedMarks(t *testing.T) {
 
 // ignoreRefusal: an error of an earlier packet is none of this one.
 func ignoreRefusal(_ int, err error) error {
-	if netErr, ok := err.(*net.OpError); ok && netErr.Op == "write" {
+	var refused *net.OpError
+	if errors.As(err, &refused) && refused.Op == "write" {
 		return nil
 	}
 	return err
