@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestMedian(t *testing.T) {
@@ -45,6 +46,28 @@ func TestMedianInterval(t *testing.T) {
 	}
 	if low, high := MedianInterval([]float64{3, 1, 2}); low != 1 || high != 3 {
 		t.Errorf("interval of three values is %v to %v, want all of them", low, high)
+	}
+}
+
+func TestDistribute(t *testing.T) {
+	var list []time.Duration
+	for i := range 200 {
+		list = append(list, time.Duration(199-i)*time.Millisecond)
+	}
+	for _, row := range []struct {
+		list []time.Duration
+		want Distribution
+	}{
+		{nil, Distribution{}},
+		{[]time.Duration{1500 * time.Microsecond}, Distribution{Count: 1, P50Ms: 1.5, P90Ms: 1.5, P99Ms: 1.5, MaxMs: 1.5}},
+		{list, Distribution{Count: 200, P50Ms: 100, P90Ms: 180, P99Ms: 198, MaxMs: 199}},
+	} {
+		if got := Distribute(row.list); got != row.want {
+			t.Errorf("%d values: %+v, want %+v", len(row.list), got, row.want)
+		}
+	}
+	if list[0] != 199*time.Millisecond {
+		t.Error("the list was sorted in place")
 	}
 }
 

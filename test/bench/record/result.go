@@ -21,6 +21,7 @@ const (
 	SpreadFile  = "packets-spread.json"
 	TrafficFile = "traffic.json"
 	ControlFile = "control.json"
+	ChangeFile  = "change.json"
 	// RunsFile maps the name of a file above to the Run that wrote it.
 	RunsFile = "runs.json"
 )
@@ -80,6 +81,40 @@ type Control struct {
 	PeakMB  float64 `json:"peak_mb,omitempty"`
 	InputMB float64 `json:"input_mb,omitempty"`
 	Rounds  int     `json:"rounds"`
+}
+
+// What the lines of ChangeFile are about.
+const (
+	Opening       = "opening"
+	Shutting      = "shutting"
+	ApplyOpening  = "opening, what the agent calls applying"
+	ApplyShutting = "shutting, what the agent calls applying"
+	BareWork      = "bare work of 5 ms"
+	WakeUp        = "wake-up of a real-time thread, late by"
+)
+
+// Change is one line of the table of policy changes. Opening: from the
+// rename(2) of a policy's file to the first packet that arrives. Shutting: to
+// the last one. Apply: the part of it that is last_apply of `weir status`. The
+// other two are what the machine costs without weir, in the same run.
+type Change struct {
+	What     string `json:"what"`     // a constant above
+	Pods     int    `json:"pods"`     // of this node
+	Policies int    `json:"policies"` // that select all of them
+	// All: every round, or every wake-up.
+	All Distribution `json:"all"`
+	// Undisturbed: those in which each CPU woke its real-time thread in time.
+	// None of WakeUp, and none of what the agent says.
+	Undisturbed Distribution `json:"undisturbed,omitzero"`
+}
+
+// Distribution of times, in ms.
+type Distribution struct {
+	Count int     `json:"count"`
+	P50Ms float64 `json:"p50_ms"`
+	P90Ms float64 `json:"p90_ms"`
+	P99Ms float64 `json:"p99_ms"`
+	MaxMs float64 `json:"max_ms"`
 }
 
 // Save writes a list, and what is known of the run that made it.

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"time"
 )
 
 // Median of a list; 0 of an empty one.
@@ -32,3 +33,16 @@ func MedianInterval(values []float64) (low, high float64) {
 	}
 	return sorted[below], sorted[len(sorted)-1-below]
 }
+
+// Distribute takes the quantiles of a list; all are 0 of an empty one.
+func Distribute(list []time.Duration) Distribution {
+	if len(list) == 0 {
+		return Distribution{}
+	}
+	sorted := slices.Sorted(slices.Values(list))
+	at := func(q float64) float64 { return Ms(sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]) }
+	return Distribution{Count: len(sorted), P50Ms: at(0.5), P90Ms: at(0.9), P99Ms: at(0.99), MaxMs: at(1)}
+}
+
+// Ms of a duration, to the microsecond.
+func Ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
