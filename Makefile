@@ -43,12 +43,12 @@ test-race: ## The packages with goroutines, under the race detector
 	CGO_ENABLED=1 go test -race -timeout 20m ./agent ./agent/kube ./agent/watch ./agent/endpoint ./flows/... ./api/... ./cmd/...
 
 # bench
-# Each writes JSON into test/bench/out; bench-report makes test/bench/REPORT.md
+# Each but bench-latency writes JSON into test/bench/out; bench-report makes test/bench/REPORT.md
 # of what is there. Other work on the machine spoils the figures. QUICK=1: few
 # rounds, to try it.
 WEIR_BENCH = $(BIN)/weir-bench -commit '$(VERSION)' -bin $(BIN) $(if $(QUICK),-quick)
-.PHONY: bench bench-build bench-packets bench-traffic bench-control bench-latency bench-report
-bench: bench-packets bench-control bench-traffic bench-latency bench-report ## All benchmarks and their page (root; an hour on a quiet machine; QUICK=1: minutes)
+.PHONY: bench bench-build bench-packets bench-traffic bench-control bench-change bench-latency bench-report
+bench: bench-packets bench-control bench-traffic bench-change bench-latency bench-report ## All benchmarks and their page (root; an hour on a quiet machine; QUICK=1: minutes)
 
 bench-build: build
 	go build -o $(BIN)/weir-bench ./test/bench/weir-bench
@@ -62,8 +62,11 @@ bench-control: bench-build ## Resolve, compile, apply in clusters of up to 100,0
 bench-traffic: packages-run bench-build ## Connections under weir, iptables and nftables, to a baseline (root)
 	$(WEIR_BENCH) traffic
 
-bench-latency: ## From a policy's rename(2) to the first packet under it (root), and benchmarks of single packages
-	go test -run '^$$' -bench . -benchtime 2s ./policy/... ./flows ./test/bench
+bench-change: bench-build ## From a policy's rename(2) to the first packet under it, and what the machine adds (root)
+	$(WEIR_BENCH) change
+
+bench-latency: ## Benchmarks of single packages; no JSON, not in the page
+	go test -run '^$$' -bench . -benchtime 2s ./policy/... ./flows
 
 bench-report: ## Make test/bench/REPORT.md and its plots of the results
 	go run -C test/bench/report .

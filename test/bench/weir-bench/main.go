@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/weirnet/weir/test/bench/change"
 	"github.com/weirnet/weir/test/bench/control"
 	"github.com/weirnet/weir/test/bench/packets"
 	"github.com/weirnet/weir/test/bench/record"
@@ -18,8 +19,8 @@ import (
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == traffic.PeerCommand {
-		if err := traffic.Peer(os.Args[2:]); err != nil {
+	if known, err := child(os.Args[1:]); known {
+		if err != nil {
 			fmt.Fprintln(os.Stderr, "weir-bench:", err)
 			os.Exit(1)
 		}
@@ -34,11 +35,23 @@ func main() {
 	}
 }
 
+// child is what a part runs as a process of its own: this program, again.
+func child(args []string) (known bool, err error) {
+	switch {
+	case len(args) > 0 && args[0] == traffic.PeerCommand:
+		return true, traffic.Peer(args[1:])
+	case len(args) > 0 && args[0] == change.WitnessCommand:
+		return true, change.Witness()
+	}
+	return false, nil
+}
+
 // parts of the benchmark.
 var parts = map[string]func(context.Context, settings) error{
 	"packets": measurePackets,
 	"traffic": measureTraffic,
 	"control": measureControl,
+	"change":  measureChange,
 }
 
 type settings struct {
@@ -51,14 +64,14 @@ func run(ctx context.Context, args []string) error {
 	set := flag.NewFlagSet("weir-bench", flag.ContinueOnError)
 	set.StringVar(&s.out, "out", "test/bench/out", "`folder` of the results")
 	set.StringVar(&s.commit, "commit", "unknown", "what is measured, for the results")
-	set.StringVar(&s.bin, "bin", ".bin", "`folder` with weir-agent and weir, for traffic")
+	set.StringVar(&s.bin, "bin", ".bin", "`folder` with weir-agent and weir, for traffic and change")
 	set.BoolVar(&s.quick, "quick", false, "few rounds: to try the benchmark, not to judge by")
 	if err := set.Parse(args); err != nil {
 		return err
 	}
 	part, known := parts[set.Arg(0)]
 	if !known || set.NArg() != 1 {
-		return fmt.Errorf("part %q: want one of packets, traffic, control", set.Arg(0))
+		return fmt.Errorf("part %q: want one of packets, traffic, control, change", set.Arg(0))
 	}
 	return part(ctx, s)
 }
@@ -125,4 +138,33 @@ func measureTraffic(ctx context.Context, s settings) error {
 		return err
 	}
 	return record.Save(s.out, record.TrafficFile, results, begun.Ended(notes...))
+}
+
+func measureChange(ctx context.Context, s settings) error {
+	o := change.Defaults()
+	if s.quick {
+		o = change.Quick()
+	}
+	bin, err := filepath.Abs(s.bin)
+	if err != nil {
+		return err
+	}
+	o.Bin = bin
+	o.Told = func(r record.Change) {
+		fmt.Printf("%-40s %s", r.What, inWords(r.All))
+		if r.Undisturbed.Count > 0 {
+			fmt.Printf("; undisturbed %s", inWords(r.Undisturbed))
+		}
+		fmt.Println()
+	}
+	begun := record.Begin(s.commit)
+	results, notes, err := change.Measure(ctx, o)
+	if err != nil {
+		return err
+	}
+	return record.Save(s.out, record.ChangeFile, results, begun.Ended(notes...))
+}
+
+func inWords(d record.Distribution) string {
+	return fmt.Sprintf("%6d: p50 %.2f, p90 %.2f, p99 %.2f, max %.2f ms", d.Count, d.P50Ms, d.P90Ms, d.P99Ms, d.MaxMs)
 }
