@@ -15,7 +15,7 @@ func (r results) page(plots map[string]string) string {
 	var b strings.Builder
 	b.WriteString("# Benchmarks\n\nMade by `make bench-report` out of test/bench/out; not to be edited.\n")
 	if targets := r.targets(); len(targets) > 0 {
-		b.WriteString("\n## Targets\n\nThe worst of all programs, families, wirings, rows and policies that were measured. The floor of packets is what the kernel takes for the operations that a case cannot do without, on the same tables: the lookup of the flow, its counters or its entry, the event; no policy and no checks (test/bench/packets/src/floor.h). That of traffic is empty programs at the hooks that weir has.\n\n")
+		b.WriteString("\n## Targets\n\nThe worst of all programs, families, wirings, rows and policies that were measured. The floor of packets is what the kernel takes for the operations that a case cannot do without, on the same tables: the lookup of the flow, its counters or its entry, the event; no policy and no checks (test/bench/packets/src/floor.h). That of traffic is empty programs at the hooks that weir has. That of a change of policy, all p99: the same rounds without those in which the machine stopped one of its CPUs, and what that adds to work that has nothing to do with weir.\n\n")
 		var rows [][]string
 		for _, t := range targets {
 			rows = append(rows, []string{t.what, t.limit, t.measured, t.floor, map[bool]string{true: "yes", false: "**no**"}[t.met]})
@@ -37,6 +37,10 @@ func (r results) page(plots map[string]string) string {
 	if len(r.control) > 0 {
 		r.section(&b, "Control plane", record.ControlFile, "Resolve, compile, and the writes into the maps; medians in ms.", plots)
 		r.controlTable(&b)
+	}
+	if len(r.change) > 0 {
+		r.section(&b, "Policy change", record.ChangeFile, "From the rename(2) of a policy's file to the first packet that arrives (opening), and to the last one (shutting), in ms.", plots)
+		r.changeTable(&b)
 	}
 	return b.String()
 }
@@ -159,4 +163,26 @@ func (r results) controlTable(b *strings.Builder) {
 		})
 	}
 	table(b, []string{"operation", "namespaces", "pods", "policies", "local pods", "total", "resolve", "compile", "apply", "map writes", "allocations", "MB allocated", "peak MB"}, rows)
+}
+
+func (r results) changeTable(b *strings.Builder) {
+	var rows [][]string
+	for _, c := range r.change {
+		row := []string{c.What, fmt.Sprint(c.Pods), fmt.Sprint(c.Policies)}
+		rows = append(rows, append(append(row, quantiles(c.All)...), quantiles(c.Undisturbed)...))
+	}
+	head := []string{"what", "local pods", "policies", "rounds", "p50", "p90", "p99", "max", "undisturbed", "p50", "p90", "p99", "max"}
+	table(b, head, rows)
+}
+
+// quantiles are empty cells of what was not measured.
+func quantiles(d record.Distribution) []string {
+	if d.Count == 0 {
+		return make([]string, 5)
+	}
+	row := []string{fmt.Sprint(d.Count)}
+	for _, ms := range []float64{d.P50Ms, d.P90Ms, d.P99Ms, d.MaxMs} {
+		row = append(row, fmt.Sprintf("%.2f", ms))
+	}
+	return row
 }

@@ -29,6 +29,11 @@ func TestReport(t *testing.T) {
 	write(t, out, record.TrafficFile, `[
 		{"workload": "request/response", "wiring": "routed", "variant": "weir", "baseline": "nothing", "policies": 1, "unit": "us", "ratio": 1.08, "low": 1.07, "high": 1.09},
 		{"workload": "request/response", "wiring": "routed", "variant": "empty TCX and hook", "baseline": "nothing", "policies": 1, "unit": "us", "ratio": 1.04, "low": 1.03, "high": 1.05}]`)
+	write(t, out, record.ChangeFile, `[
+		{"what": "opening", "pods": 250, "policies": 1000, "all": {"count": 300, "p50_ms": 5, "p90_ms": 8, "p99_ms": 9.5, "max_ms": 50}, "undisturbed": {"count": 290, "p50_ms": 5, "p90_ms": 7, "p99_ms": 8.25, "max_ms": 9}},
+		{"what": "shutting", "pods": 250, "policies": 1000, "all": {"count": 300, "p50_ms": 6, "p90_ms": 8, "p99_ms": 30, "max_ms": 50}, "undisturbed": {"count": 280, "p50_ms": 6, "p90_ms": 7, "p99_ms": 8, "max_ms": 9}},
+		{"what": "bare work of 5 ms", "pods": 250, "policies": 1000, "all": {"count": 300, "p50_ms": 5, "p90_ms": 6, "p99_ms": 20, "max_ms": 30}},
+		{"what": "shutting, what the agent calls applying", "pods": 250, "policies": 1000, "all": {"count": 300, "p50_ms": 1, "p90_ms": 2, "p99_ms": 3, "max_ms": 4}}]`)
 	if err := report(out, page); err != nil {
 		t.Fatal(err)
 	}
@@ -42,6 +47,9 @@ func TestReport(t *testing.T) {
 		"| new, from the fewest to the most rows | <= +15 % | +40 % (from_pod, IPv4) | +200 % | **no** |",
 		"| request/response, to baseline | <= 1.03 | 1.080 (1.070 to 1.090; routed, 1 policies) | 1.040 (1.030 to 1.050) | **no** |",
 		"| new | from_pod | IPv4 | 500.0 | 700.5 |",
+		"| policy change to new verdict, p99 | <= 10 ms | opening 9.5 ms, p50 5.0; shutting 30.0 ms, p50 6.0 (250 pods, 1000 policies) | opening 8.2 ms in 290 of 300 rounds in which the machine kept its CPUs; shutting 8.0 ms in 280 of 300 rounds in which the machine kept its CPUs; bare work of 5 ms 20.0 ms | **no** |",
+		"| shutting | 250 | 1000 | 300 | 6.00 | 8.00 | 30.00 | 50.00 | 280 | 6.00 | 7.00 | 8.00 | 9.00 |",
+		"| shutting, what the agent calls applying | 250 | 1000 | 300 | 1.00 | 2.00 | 3.00 | 4.00 |  |  |  |  |  |",
 	} {
 		if !strings.Contains(string(raw), want) {
 			t.Errorf("REPORT.md has no %q:\n%s", want, raw)

@@ -15,6 +15,7 @@ type results struct {
 	packets, spread []record.Packet
 	traffic         []record.Traffic
 	control         []record.Control
+	change          []record.Change
 	runs            map[string]record.Run
 }
 
@@ -22,10 +23,10 @@ func load(dir string) (results, error) {
 	var r results
 	err := errors.Join(
 		read(dir, record.PacketsFile, &r.packets), read(dir, record.SpreadFile, &r.spread),
-		read(dir, record.TrafficFile, &r.traffic), read(dir, record.ControlFile, &r.control),
+		read(dir, record.TrafficFile, &r.traffic), read(dir, record.ControlFile, &r.control), read(dir, record.ChangeFile, &r.change),
 		read(dir, record.RunsFile, &r.runs))
 	if err == nil && len(r.runs) == 0 {
-		err = fmt.Errorf("no results in %s: run make bench-packets, bench-traffic or bench-control first", dir)
+		err = fmt.Errorf("no results in %s: run make bench-packets, bench-traffic, bench-control or bench-change first", dir)
 	}
 	return r, err
 }

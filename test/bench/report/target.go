@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/weirnet/weir/test/bench/record"
 )
@@ -19,7 +20,8 @@ type target struct {
 func (r results) targets() []target {
 	list := r.packetTargets()
 	list = append(list, r.trafficTargets()...)
-	return append(list, r.controlTargets()...)
+	list = append(list, r.controlTargets()...)
+	return append(list, r.changeTargets()...)
 }
 
 func (r results) packetTargets() []target {
@@ -148,4 +150,28 @@ func (r results) controlTargets() []target {
 		}
 	}
 	return list
+}
+
+// changeTargets: both directions have to meet the limit, over all rounds,
+// whatever the machine did meanwhile.
+func (r results) changeTargets() []target {
+	const limit = 10 // ms
+	t := target{what: "policy change to new verdict, p99", limit: fmt.Sprintf("<= %d ms", limit), met: true}
+	var measured, floor []string
+	for _, c := range r.change {
+		switch c.What {
+		case record.Opening, record.Shutting:
+			t.met = t.met && c.All.P99Ms <= limit
+			measured = append(measured, fmt.Sprintf("%s %.1f ms, p50 %.1f", c.What, c.All.P99Ms, c.All.P50Ms))
+			floor = append(floor, fmt.Sprintf("%s %.1f ms in %d of %d rounds in which the machine kept its CPUs", c.What, c.Undisturbed.P99Ms, c.Undisturbed.Count, c.All.Count))
+		case record.BareWork, record.WakeUp:
+			floor = append(floor, fmt.Sprintf("%s %.1f ms", c.What, c.All.P99Ms))
+		}
+	}
+	if len(measured) == 0 {
+		return nil
+	}
+	t.measured = fmt.Sprintf("%s (%d pods, %d policies)", strings.Join(measured, "; "), r.change[0].Pods, r.change[0].Policies)
+	t.floor = strings.Join(floor, "; ")
+	return []target{t}
 }
