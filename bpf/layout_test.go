@@ -38,6 +38,8 @@ func TestLayout(t *testing.T) {
 		{"port_key", 4, reflect.TypeFor[WeirPortKey]()},
 		{"traffic", 16, reflect.TypeFor[WeirTraffic]()},
 		{"drop_key", 8, reflect.TypeFor[WeirDropKey]()},
+		{"denial", 16, reflect.TypeFor[WeirDenial]()},
+		{"denied", 52, reflect.TypeFor[WeirDenied]()},
 		{"allowance", 16, reflect.TypeFor[WeirAllowance]()},
 		{"ring_stats", 40, reflect.TypeFor[WeirRingStats]()},
 		{"event", 104, reflect.TypeFor[WeirEvent]()},

@@ -68,6 +68,15 @@ type WeirDenial struct {
 	Repeats uint32
 }
 
+type WeirDenied struct {
+	_         structs.HostLayout
+	Key       WeirFlowKey
+	Revision  uint32
+	Direction uint8
+	Reason    uint8
+	Pad       [2]uint8
+}
+
 type WeirDirection uint32
 
 const (
@@ -362,6 +371,7 @@ const (
 	WeirMapCounters        = "counters"
 	WeirMapDeferred        = "deferred"
 	WeirMapDenials         = "denials"
+	WeirMapDeniedTuples    = "denied_tuples"
 	WeirMapDrops           = "drops"
 	WeirMapEndpoints       = "endpoints"
 	WeirMapEpoch           = "epoch"
@@ -372,9 +382,11 @@ const (
 	WeirMapFlows           = "flows"
 	WeirMapFlowsSpill      = "flows_spill"
 	WeirMapFragments       = "fragments"
+	WeirMapLastDenied      = "last_denied"
 	WeirMapLocalIps        = "local_ips"
 	WeirMapMarks           = "marks"
 	WeirMapPeers           = "peers"
+	WeirMapRevision        = "revision"
 	WeirMapRings           = "rings"
 	WeirMapRows            = "rows"
 	WeirMapScratch         = "scratch"
@@ -455,6 +467,7 @@ type WeirMapSpecs struct {
 	Counters      *ebpf.MapSpec `ebpf:"counters"`
 	Deferred      *ebpf.MapSpec `ebpf:"deferred"`
 	Denials       *ebpf.MapSpec `ebpf:"denials"`
+	DeniedTuples  *ebpf.MapSpec `ebpf:"denied_tuples"`
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
 	Endpoints     *ebpf.MapSpec `ebpf:"endpoints"`
 	Epoch         *ebpf.MapSpec `ebpf:"epoch"`
@@ -465,9 +478,11 @@ type WeirMapSpecs struct {
 	Flows         *ebpf.MapSpec `ebpf:"flows"`
 	FlowsSpill    *ebpf.MapSpec `ebpf:"flows_spill"`
 	Fragments     *ebpf.MapSpec `ebpf:"fragments"`
+	LastDenied    *ebpf.MapSpec `ebpf:"last_denied"`
 	LocalIps      *ebpf.MapSpec `ebpf:"local_ips"`
 	Marks         *ebpf.MapSpec `ebpf:"marks"`
 	Peers         *ebpf.MapSpec `ebpf:"peers"`
+	Revision      *ebpf.MapSpec `ebpf:"revision"`
 	Rings         *ebpf.MapSpec `ebpf:"rings"`
 	Rows          *ebpf.MapSpec `ebpf:"rows"`
 	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
@@ -518,6 +533,7 @@ type WeirMaps struct {
 	Counters      *ebpf.Map `ebpf:"counters"`
 	Deferred      *ebpf.Map `ebpf:"deferred"`
 	Denials       *ebpf.Map `ebpf:"denials"`
+	DeniedTuples  *ebpf.Map `ebpf:"denied_tuples"`
 	Drops         *ebpf.Map `ebpf:"drops"`
 	Endpoints     *ebpf.Map `ebpf:"endpoints"`
 	Epoch         *ebpf.Map `ebpf:"epoch"`
@@ -528,9 +544,11 @@ type WeirMaps struct {
 	Flows         *ebpf.Map `ebpf:"flows"`
 	FlowsSpill    *ebpf.Map `ebpf:"flows_spill"`
 	Fragments     *ebpf.Map `ebpf:"fragments"`
+	LastDenied    *ebpf.Map `ebpf:"last_denied"`
 	LocalIps      *ebpf.Map `ebpf:"local_ips"`
 	Marks         *ebpf.Map `ebpf:"marks"`
 	Peers         *ebpf.Map `ebpf:"peers"`
+	Revision      *ebpf.Map `ebpf:"revision"`
 	Rings         *ebpf.Map `ebpf:"rings"`
 	Rows          *ebpf.Map `ebpf:"rows"`
 	Scratch       *ebpf.Map `ebpf:"scratch"`
@@ -545,6 +563,7 @@ func (m *WeirMaps) Close() error {
 		m.Counters,
 		m.Deferred,
 		m.Denials,
+		m.DeniedTuples,
 		m.Drops,
 		m.Endpoints,
 		m.Epoch,
@@ -555,9 +574,11 @@ func (m *WeirMaps) Close() error {
 		m.Flows,
 		m.FlowsSpill,
 		m.Fragments,
+		m.LastDenied,
 		m.LocalIps,
 		m.Marks,
 		m.Peers,
+		m.Revision,
 		m.Rings,
 		m.Rows,
 		m.Scratch,

@@ -378,7 +378,7 @@ func TestWithoutBatches(t *testing.T) {
 		t.Errorf("put %d, %d in the map, %v, want the last three of five", put, count, err)
 	}
 	// Keys that are not there do not matter, here and in batches.
-	if removed, err := removeEach(m, reflect.ValueOf(keys), 0); removed != 3 || err != nil {
+	if removed, err := s.removeEach(m, reflect.ValueOf(keys), 0); removed != 3 || err != nil {
 		t.Errorf("removed %d, %v, want 3", removed, err)
 	}
 	var before Usage

@@ -83,9 +83,11 @@ func (d *Datapath) load() error {
 		return err
 	}
 	d.forward.place = d.opts.forwarders()[d.forward.kind]
-	if d.store, err = newKernelStore(d.maps); err != nil {
+	store, err := newKernelStore(d.maps)
+	if err != nil {
 		return err
 	}
+	d.store = store
 	return d.recover()
 }
 

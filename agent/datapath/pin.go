@@ -29,7 +29,7 @@ const format = 2
 var (
 	tableMaps = []string{
 		bpf.WeirMapEndpoints, bpf.WeirMapLocalIps, bpf.WeirMapPeers, bpf.WeirMapCidrs,
-		bpf.WeirMapRows, bpf.WeirMapTranslated, bpf.WeirMapTunnels,
+		bpf.WeirMapRows, bpf.WeirMapTranslated, bpf.WeirMapTunnels, bpf.WeirMapRevision,
 	}
 	flowMaps = []string{
 		bpf.WeirMapFlows, bpf.WeirMapFlowsSpill, bpf.WeirMapFlowUsage, bpf.WeirMapFlowLimit, bpf.WeirMapFragments,

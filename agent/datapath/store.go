@@ -10,6 +10,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/weirnet/weir/bpf"
 )
 
 // store is where the ordered writes go. Keys and values are slices of one
@@ -28,22 +30,30 @@ const chunk = 4096
 // kernelStore writes to the maps, in batches where the kernel has them (hash
 // 5.6, LPM trie 5.13), else one by one.
 type kernelStore struct {
-	maps    map[string]*ebpf.Map
-	grace   *grace
-	singles atomic.Bool        // some map had to be written one by one
-	writes  map[string]*writes // of the tables that only the agent writes
+	maps     map[string]*ebpf.Map
+	grace    *grace
+	revision *revision
+	singles  atomic.Bool        // some map had to be written one by one
+	writes   map[string]*writes // of the tables that only the agent writes
 }
 
 // writes counts entries; one that is written again counts again.
 type writes struct{ written, deleted atomic.Uint64 }
 
 func newKernelStore(maps map[string]*ebpf.Map) (*kernelStore, error) {
+	r, err := newRevision(maps[bpf.WeirMapRevision])
+	if err != nil {
+		return nil, err
+	}
 	g, err := newGrace()
-	s := &kernelStore{maps: maps, grace: g, writes: map[string]*writes{}}
+	if err != nil {
+		return nil, err
+	}
+	s := &kernelStore{maps: maps, grace: g, revision: r, writes: map[string]*writes{}}
 	for _, name := range tableMaps {
 		s.writes[name] = &writes{}
 	}
-	return s, err
+	return s, nil
 }
 
 func (s *kernelStore) close() error { return s.grace.close() }
@@ -72,7 +82,7 @@ func (s *kernelStore) Put(table string, keys, values any) (done int, err error) 
 			return s.putEach(m, k, v, done)
 		}
 		done += n
-		if err != nil {
+		if err := errors.Join(err, s.revision.move()); err != nil {
 			return done, fmt.Errorf("write %s: %w", table, err)
 		}
 	}
@@ -81,7 +91,8 @@ func (s *kernelStore) Put(table string, keys, values any) (done int, err error) 
 
 func (s *kernelStore) putEach(m *ebpf.Map, k, v reflect.Value, from int) (int, error) {
 	for i := from; i < k.Len(); i++ {
-		if err := m.Put(k.Index(i).Interface(), v.Index(i).Interface()); err != nil {
+		err := m.Put(k.Index(i).Interface(), v.Index(i).Interface())
+		if err := errors.Join(err, s.revision.move()); err != nil {
 			return i, fmt.Errorf("write %s: %w", m, err)
 		}
 	}
@@ -98,8 +109,11 @@ func (s *kernelStore) Remove(table string, keys any) (removed int, err error) {
 		n, err := m.BatchDelete(k.Slice(at, min(at+chunk, k.Len())).Interface(), nil)
 		if errors.Is(err, ebpf.ErrNotSupported) {
 			s.singles.Store(true)
-			n, err := removeEach(m, k, at)
+			n, err := s.removeEach(m, k, at)
 			return removed + n, err
+		}
+		if err := s.revision.move(); err != nil {
+			return removed, err
 		}
 		removed += n
 		at += n
@@ -114,10 +128,13 @@ func (s *kernelStore) Remove(table string, keys any) (removed int, err error) {
 	return removed, nil
 }
 
-func removeEach(m *ebpf.Map, k reflect.Value, from int) (int, error) {
+func (s *kernelStore) removeEach(m *ebpf.Map, k reflect.Value, from int) (int, error) {
 	removed := 0
 	for i := from; i < k.Len(); i++ {
 		err := m.Delete(k.Index(i).Interface())
+		if err := s.revision.move(); err != nil {
+			return removed, err
+		}
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
 			continue
 		}

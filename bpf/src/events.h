@@ -4,30 +4,11 @@
 #ifndef WEIR_EVENTS_H
 #define WEIR_EVENTS_H
 
-#include "limits.h"
-#include "work.h"
+#include "denials.h"
 
 enum record_size {
 	RECORD_SIZE = sizeof(struct event) + BPF_RINGBUF_HDR_SZ,
 };
-
-/* Spreads every bit of the key over the word (the multiplier is 2^64 divided
- * by the golden ratio). Tuples that collide are told more often than once a
- * second, no more. */
-static __always_inline __u64 tag_of(const struct flow_key *key)
-{
-	const address_word *words = (const address_word *)key;
-	__u64 even = 1, odd = 2;
-	int i;
-
-	/* Two chains, which a processor follows at once. */
-	for (i = 0; i + 1 < sizeof(*key) / sizeof(*words); i += 2) {
-		even = (even ^ words[i]) * 0x9e3779b97f4a7c15ULL;
-		odd = (odd ^ words[i + 1]) * 0x9e3779b97f4a7c15ULL;
-	}
-	even = (even ^ words[i]) * 0x9e3779b97f4a7c15ULL;
-	return (even ^ odd >> 32) * 0x9e3779b97f4a7c15ULL ^ odd << 32;
-}
 
 /* Wakes the reader when this record makes the ring half full, and not again
  * until it has read: it looks at the ring every 50 to 100 ms anyway. */
@@ -108,21 +89,6 @@ static __always_inline int tell_allowed(const struct work *work, struct ring_sta
 	return emit(&events_allowed, stats, work, 0, sample);
 }
 
-static __always_inline struct denial *denial_at(__u64 tag)
-{
-	__u32 place = tag >> 32 & (DENIAL_PLACES - 1);
-
-	return bpf_map_lookup_elem(&denials, &place);
-}
-
-/* Says that the tuple's next denial shall be told, and this one with it. */
-static __always_inline void owe(struct denial *denial, __u64 tag, __u32 repeats, __u32 now)
-{
-	denial->tag = tag;
-	denial->told = now - ticks_per_second;
-	denial->repeats = repeats + 1;
-}
-
 /* The first denial of a tuple is told at once, then one a second, with the
  * number of those between: else a pod that is denied and tries again could
  * fill the ring. A ring that is filling up keeps its last quarter for tuples
@@ -138,10 +104,9 @@ static __always_inline int tell_denial(const struct work *work, struct ring_stat
 	if (!denial)
 		return -1;
 	again = denial->tag == tag;
-	if (again && now - denial->told < ticks_per_second) {
-		denial->repeats++;
-		stats->suppressed++;
-		return 0;
+	if (is_told(denial, tag, now)) {
+		count_untold(denial, stats);
+		return work->ruling.lasting ? keep_denied(work, tag) : 0;
 	}
 	if (again)
 		repeats = denial->repeats;

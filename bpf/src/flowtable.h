@@ -154,25 +154,23 @@ static __always_inline struct flow *flow_find(const struct flow_key *key)
 	return flow && flow_is(flow, key) ? flow : NULL;
 }
 
-/* The hot path: a known flow of this epoch. Counts and returns it, or NULL and
- * leaves everything as it was. */
-static __always_inline const struct flow *flow_carries(const struct flow_key *key,
-						       const struct sight *sight)
+/* The hot path: a flow of this epoch. Counts the packet; false: it leaves
+ * everything as it was. */
+static __always_inline bool flow_carries(struct flow *flow, const struct flow_key *key,
+					 const struct sight *sight)
 {
-	struct flow *flow = flow_lookup(key);
-
 	/* An entry is made for what is flooded to a pod, too. As a source that
 	 * address is forged, and only the slow path looks. */
-	if (!flow || flow->epoch != sight->epoch || is_cut(flow) || flow_restarts(flow, sight) ||
+	if (flow->epoch != sight->epoch || is_cut(flow) || flow_restarts(flow, sight) ||
 	    flow->flags & FLOW_CALLS_NODE ||
 	    (flow->flags & FLOW_FOREIGN && sight->direction == DIR_EGRESS) ||
 	    flow_expired(flow, key->protocol, sight->now) || !flow_is(flow, key))
-		return NULL;
+		return false;
 	flow_refresh(flow, sight, key->protocol);
 	count_total(sight, established_reason(flow, sight));
 	if (flow->verdict != VERDICT_ALLOWED)
 		count_dropped(sight, key->ifindex, flow->verdict, flow->reason);
-	return flow;
+	return true;
 }
 
 /* Slot 0 belongs to nobody: its flow_usage says that something was spilled. */

@@ -250,8 +250,8 @@ static __always_inline int judge_any(const struct reader *from, const struct sig
 	pkt = &work->packet;
 	pkt->sight.direction = DIR_EGRESS;
 	pkt->sight.length = sight->length;
-	pkt->sight.now = sight->now;
-	pkt->sight.epoch = sight->epoch;
+	pkt->sight.now = ticks();
+	pkt->sight.epoch = current_epoch();
 	if (!read_addresses(from, pkt))
 		return DROP; /* no packet that the stack forwards is so short */
 	if (!find_pod(pkt))
@@ -272,10 +272,7 @@ static __always_inline int judge_any(const struct reader *from, const struct sig
 
 static __always_inline struct sight sight_of_forwarded(__u32 length)
 {
-	return (struct sight){.direction = DIR_EGRESS,
-			      .length = length,
-			      .now = ticks(),
-			      .epoch = current_epoch()};
+	return (struct sight){.direction = DIR_EGRESS, .length = length};
 }
 
 /* A packet in a common shape that is settled, or is not for this hook. */
@@ -287,6 +284,8 @@ static __always_inline bool passes_forwarded(const struct reader *from, struct s
 		return false;
 	if (is_marked(from, &key))
 		return true;
+	sight->now = ticks();
+	sight->epoch = current_epoch();
 	key.ifindex = owner_of(key.local);
 	return !key.ifindex || is_settled(from, &key, sight);
 }

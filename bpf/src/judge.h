@@ -98,8 +98,13 @@ static __always_inline int conclude(struct work *work)
  * each by itself. */
 static __always_inline bool is_carried(const struct packet *pkt)
 {
-	return pkt->shape == SHAPE_IP && pkt->part == PART_WHOLE && !is_discovery(pkt) &&
-	       !is_icmp_error(pkt) && flow_carries(&pkt->key, &pkt->sight);
+	struct flow *flow;
+
+	if (pkt->shape != SHAPE_IP || pkt->part != PART_WHOLE || is_discovery(pkt) ||
+	    is_icmp_error(pkt))
+		return false;
+	flow = flow_lookup(&pkt->key);
+	return flow && flow_carries(flow, &pkt->key, &pkt->sight);
 }
 
 static __always_inline struct work *begin(__u32 direction)
@@ -111,6 +116,7 @@ static __always_inline struct work *begin(__u32 direction)
 	__builtin_memset(work, 0, sizeof(*work));
 	work->ruling.direction = direction;
 	work->ruling.initiator = sender_of(direction);
+	work->revision = current_revision();
 	return work;
 }
 

@@ -49,6 +49,16 @@ struct {
 	__uint(max_entries, 65536);
 } rows SEC(".maps");
 
+/* User space writes, through its memory: how often it has written one of the
+ * tables above, or those of ports below. Never 0 once it has. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE); /* 5.5 */
+} revision SEC(".maps");
+
 /* Programs write, user space deletes what has expired. Each endpoint has a
  * guaranteed share (flow_limit); beyond it, or when this is full, flows go to
  * flows_spill. So one pod's flood evicts nobody's flow from here. */
@@ -155,6 +165,23 @@ struct {
 	__type(value, struct denial);
 	__uint(max_entries, DENIAL_PLACES);
 } denials SEC(".maps");
+
+/* Programs write; place for place with denials, and apart from it: most packets
+ * that ask for a denial find none. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct denied);
+	__uint(max_entries, DENIAL_PLACES);
+} denied_tuples SEC(".maps");
+
+/* Programs write: the tick of the last entry in denied_tuples. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 1);
+} last_denied SEC(".maps");
 
 /* Programs write; slot -> what the endpoint may still tell. */
 struct {

@@ -32,8 +32,8 @@ struct sight {
 	__u32 segments; /* of GSO; at least 1 */
 	__u8 direction; /* enum direction */
 	__u8 tcp_flags;
-	__u8 starts; /* asks for something new: TCP SYN, ICMP request */
-	__u8 pad;
+	__u8 starts;  /* asks for something new: TCP SYN, ICMP request */
+	__u8 unknown; /* there is no flow entry; 0: nobody has looked */
 };
 
 struct packet {
@@ -77,6 +77,14 @@ static __always_inline __u32 current_epoch(void)
 {
 	__u32 zero = 0;
 	const __u32 *current = bpf_map_lookup_elem(&epoch, &zero);
+
+	return current ? *(const volatile __u32 *)current : 0;
+}
+
+static __always_inline __u32 current_revision(void)
+{
+	__u32 zero = 0;
+	const __u32 *current = bpf_map_lookup_elem(&revision, &zero);
 
 	return current ? *(const volatile __u32 *)current : 0;
 }

@@ -5,6 +5,7 @@
 #define WEIR_TRACK_H
 
 #include "calls.h"
+#include "denials.h"
 #include "flowtable.h"
 #include "mark.h"
 #include "neighbour.h"
@@ -218,6 +219,9 @@ static __always_inline int rule_on_new(struct __sk_buff *skb, struct work *work,
 
 	ruling->initiator = sender_of(pkt->sight.direction);
 	rule_on(SUBJECT_PACKET, pkt->sight.direction, arrival);
+	ruling->lasting = skb && !(ruling->flow_flags & FLOW_CALLS_NODE) &&
+			  is_policy_miss(ruling->reason) &&
+			  rests_on_tables(skb, &pkt->key, &pkt->sight);
 	if (skb && ruling->flow_flags & FLOW_CALLS_NODE && answers_another(skb, pkt))
 		rule_on_answer(skb, work);
 	else if (skb && midstream && ruling->verdict == VERDICT_DENIED &&
@@ -269,7 +273,8 @@ __noinline int rule_on_flow(struct __sk_buff *skb)
 		return 0;
 	pkt = &work->packet;
 	arrival = arrival_of(skb, pkt);
-	flow = flow_find(&pkt->key);
+	/* Another CPU may make one meanwhile: flow_insert then finds it. */
+	flow = pkt->sight.unknown ? NULL : flow_find(&pkt->key);
 	if (!flow || flow_expired(flow, pkt->key.protocol, pkt->sight.now) ||
 	    !is_credible(skb, pkt, flow) || !rule_by_flow(work, flow, arrival))
 		rule_on_new(skb, work, arrival, flow);

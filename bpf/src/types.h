@@ -324,6 +324,16 @@ struct denial {
 };
 _Static_assert(sizeof(struct denial) == 16, "denial");
 
+/* denied_tuples: what was ruled on the tuple of the denial at the same place. */
+struct denied {
+	struct flow_key key;
+	__u32 revision; /* of the tables by which it was ruled; 0: do not read */
+	__u8 direction; /* enum direction */
+	__u8 reason;    /* enum reason */
+	__u8 pad[2];
+};
+_Static_assert(sizeof(struct denied) == 52, "denied");
+
 /* allowances: key is an endpoint's slot. A bucket is full when it was never
  * used. */
 struct bucket {

@@ -28,8 +28,8 @@ struct ruling {
 	__u8 direction; /* whose policy decided */
 	__u8 initiator; /* enum side */
 	__u8 flow_flags;
-	__u8 event; /* enum event_kind; 0: none, but denials always have one */
-	__u8 pad;
+	__u8 event;   /* enum event_kind; 0: none, but denials always have one */
+	__u8 lasting; /* a denial that holds until a table is written, see denials.h */
 };
 
 struct work {
@@ -38,6 +38,7 @@ struct work {
 	struct ruling ruling;
 	struct flow_key quoted; /* the flow that an ICMP error is about */
 	struct called called;   /* the address before translation; zero: none known */
+	__u32 revision;         /* of the tables, read before them */
 	bool translated;        /* the packet has passed translation: its destination is final */
 } __attribute__((aligned(8)));  /* cleared by double words */
 

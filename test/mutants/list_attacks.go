@@ -45,6 +45,6 @@ var attackMutants = []Mutant{
 	{"attack-arp", 27, "bpf/src/neighbour.h", `if (is_ipv4_any(pkt->key.local) || is_own(pkt->key.ifindex, pkt->key.local))`, `if (!is_ipv4_any(pkt->key.local))`, "a pod could take over a neighbour's address", attack("bridged/stopped/.*ARP")},
 	{"attack-ethertype", 36, "bpf/src/judge.h", `return rule_on_opaque(work, REASON_UNSUPPORTED);`, `return allow(&work->ruling, REASON_NOT_ISOLATED);`, "an isolated pod would speak other EtherTypes", attack("bridged/stopped/another_EtherType")},
 	{"attack-broadcast", 36, "bpf/src/judge.h", `if (pkt->key.protocol != PROTO_TCP && is_configuration())`, `if (is_configuration() || skb->pkt_type == 1 /* PACKET_BROADCAST */)`, "a frame to everybody would reach a pod past its policy", attack("bridged/stopped/broadcast")},
-	{"attack-reused-address", 21, "bpf/src/track.h", `flow = flow_find(&pkt->key);`, `flow = (pkt->key.ifindex = 1, flow_find(&pkt->key));`, "a pod would get what belonged to the one that had its address before", attack("routed/address_reused")},
+	{"attack-reused-address", 21, "bpf/src/track.h", `flow = pkt->sight.unknown ? NULL : flow_find(&pkt->key);`, `flow = (pkt->key.ifindex = 1, flow_find(&pkt->key));`, "a pod would get what belonged to the one that had its address before", attack("routed/address_reused")},
 	{"attack-flood", 26, "bpf/src/flowtable.h", `return slot && usage && limit && *usage < *limit;`, `return slot && usage && limit;`, "one pod's flood would evict other pods' connections", attack("routed/flood")},
 }

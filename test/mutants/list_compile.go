@@ -28,6 +28,19 @@ var compileMutants = []Mutant{
 // orderMutants break the order in which the datapath writes.
 var orderMutants = []Mutant{
 	{"flip-without-epoch", 29, "agent/datapath/apply.go", `if flipped || u.MoveEpoch {`, `if flipped && u.MoveEpoch {`, "live flows of a pod with new policies would keep the old verdict", Suite{"./agent/datapath", "^(TestOrderOfWrites|TestEpochStays|TestFailedFlip|TestMerge)$"}},
+	{"put-untold", 16, "agent/datapath/store.go", `if err := errors.Join(err, s.revision.move()); err != nil {
+			return done,`, `if err != nil {
+			return done,`, "what was denied would stay so for a second after a policy allows it", Suite{"./agent/datapath", "^TestRevision$"}},
+	{"put-singly-untold", 16, "agent/datapath/store.go", `if err := errors.Join(err, s.revision.move()); err != nil {
+			return i,`, `if err != nil {
+			return i,`, "the same on kernels without batches", Suite{"./agent/datapath", "^TestRevision$"}},
+	{"remove-untold", 16, "agent/datapath/store.go", `if err := s.revision.move(); err != nil {
+			return removed, err
+		}
+		removed += n`, `if err := error(nil); err != nil {
+			return removed, err
+		}
+		removed += n`, "the same where a policy is gone", Suite{"./agent/datapath", "^TestRevision$"}},
 	{"class-right-after-flip", 29, "agent/datapath/apply.go", `if err == nil && d.unsettled && len(`, `if err == nil && !d.unsettled && len(`, "a program that read the endpoint before a flip would find a class that the old set does not know", Suite{"./agent/datapath", "^TestClassAfterFlip$"}},
 	{"hook-judges-before-finish", 29, "agent/datapath/bind.go", `if b.handover && !d.finished {`, `if b.handover && d.finished {`, "while an agent starts, what a pod may call would be denied behind translation", Suite{"./agent/datapath", "^TestForwardBeforeFinish$"}},
 	{"flows-of-others-carried", 21, "agent/datapath/carry.go", `if b == nil || !b.sends(r.Key.Local) {`, `if b == nil {`, "an upgrade would give a pod the open flows of the last one with its veth's number", Suite{"./agent/datapath", "^TestFlowsAreCarriedOver$"}},

@@ -24,6 +24,7 @@ type Machine struct {
 	rings   [2]*ringbuf.Reader // by enum ring
 	seen    totals             // after the last run
 
+	revision  uint32
 	ingressAt int // where test runs take ingress_ifindex
 }
 
@@ -163,6 +164,7 @@ func (m *Machine) Reset() error {
 	errs := []error{
 		m.writeDenials(make([]bpf.WeirDenial, o.Denials.MaxEntries())),
 		m.SetEpoch(1),
+		m.moveRevision(),
 		m.PutPrefix(netip.MustParsePrefix("0.0.0.0/0"), 0),
 		m.PutPrefix(netip.MustParsePrefix("fe80::/10"), 0),
 	}

@@ -84,6 +84,7 @@ func (m *Machine) Run(hook Hook, frame []byte, c Context) (Result, error) {
 	for ring := range r.Rings {
 		r.Rings[ring].Emitted = now.rings[ring].Emitted - m.seen.rings[ring].Emitted
 		r.Rings[ring].Lost = now.rings[ring].Lost - m.seen.rings[ring].Lost
+		r.Rings[ring].Suppressed = now.rings[ring].Suppressed - m.seen.rings[ring].Suppressed
 	}
 	m.seen = now
 	return r, m.readEvents(&r)

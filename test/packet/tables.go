@@ -28,29 +28,29 @@ func Port(p uint16) uint16 {
 // PutEndpoint makes the link a pod's.
 func (m *Machine) PutEndpoint(ifindex uint32, e bpf.WeirEndpoint) error {
 	e.Ifindex = ifindex
-	return put(m.objects.Endpoints, ifindex, e)
+	return m.write(m.objects.Endpoints, ifindex, e)
 }
 
 // PutEndpointAt writes an endpoint under another key than the one that it
 // repeats: a recycled element.
 func (m *Machine) PutEndpointAt(ifindex uint32, e bpf.WeirEndpoint) error {
-	return put(m.objects.Endpoints, ifindex, e)
+	return m.write(m.objects.Endpoints, ifindex, e)
 }
 
 // RemoveEndpoint makes the link nobody's.
 func (m *Machine) RemoveEndpoint(ifindex uint32) error {
-	return remove(m.objects.Endpoints, ifindex)
+	return m.remove(m.objects.Endpoints, ifindex)
 }
 
 // PutLocal binds an address to the link that may send from it.
 func (m *Machine) PutLocal(a netip.Addr, ifindex uint32) error {
-	return put(m.objects.LocalIps, Address(a), bpf.WeirOwner{Address: Address(a), Ifindex: ifindex})
+	return m.write(m.objects.LocalIps, Address(a), bpf.WeirOwner{Address: Address(a), Ifindex: ifindex})
 }
 
 // PutLocalAt writes the binding of one address under another: a recycled
 // element.
 func (m *Machine) PutLocalAt(a, repeated netip.Addr, ifindex uint32) error {
-	return put(m.objects.LocalIps, Address(a), bpf.WeirOwner{Address: Address(repeated), Ifindex: ifindex})
+	return m.write(m.objects.LocalIps, Address(a), bpf.WeirOwner{Address: Address(repeated), Ifindex: ifindex})
 }
 
 // PutPeer gives an exact address its class and flags.
@@ -61,19 +61,19 @@ func (m *Machine) PutPeer(a netip.Addr, class uint32, flags bpf.WeirPeerFlag) er
 // PutPeerAt writes what belongs to one address under another: a recycled
 // element.
 func (m *Machine) PutPeerAt(a, repeated netip.Addr, class uint32, flags bpf.WeirPeerFlag) error {
-	return put(m.objects.Peers, Address(a), bpf.WeirPeer{Address: Address(repeated), Class: class, Flags: uint32(flags)})
+	return m.write(m.objects.Peers, Address(a), bpf.WeirPeer{Address: Address(repeated), Class: class, Flags: uint32(flags)})
 }
 
 // RemovePeer forgets an address.
-func (m *Machine) RemovePeer(a netip.Addr) error { return remove(m.objects.Peers, Address(a)) }
+func (m *Machine) RemovePeer(a netip.Addr) error { return m.remove(m.objects.Peers, Address(a)) }
 
 // PutPrefix gives a prefix its class.
 func (m *Machine) PutPrefix(p netip.Prefix, class uint32) error {
-	return put(m.objects.Cidrs, cidrKey(p), class)
+	return m.write(m.objects.Cidrs, cidrKey(p), class)
 }
 
 // RemovePrefix forgets a prefix.
-func (m *Machine) RemovePrefix(p netip.Prefix) error { return remove(m.objects.Cidrs, cidrKey(p)) }
+func (m *Machine) RemovePrefix(p netip.Prefix) error { return m.remove(m.objects.Cidrs, cidrKey(p)) }
 
 func cidrKey(p netip.Prefix) bpf.WeirCidrKey {
 	p = p.Masked()
@@ -85,24 +85,24 @@ func cidrKey(p netip.Prefix) bpf.WeirCidrKey {
 }
 
 // PutRow writes one page of a row under the key that it repeats.
-func (m *Machine) PutRow(row bpf.WeirRow) error { return put(m.objects.Rows, row.Key, row) }
+func (m *Machine) PutRow(row bpf.WeirRow) error { return m.write(m.objects.Rows, row.Key, row) }
 
 // PutRowAt writes a page under another key than its own: a recycled element.
 func (m *Machine) PutRowAt(key bpf.WeirRowKey, row bpf.WeirRow) error {
-	return put(m.objects.Rows, key, row)
+	return m.write(m.objects.Rows, key, row)
 }
 
 // RemoveRow forgets a page.
-func (m *Machine) RemoveRow(key bpf.WeirRowKey) error { return remove(m.objects.Rows, key) }
+func (m *Machine) RemoveRow(key bpf.WeirRowKey) error { return m.remove(m.objects.Rows, key) }
 
 // PutTranslated names a port on which the node translates what is sent to it.
 func (m *Machine) PutTranslated(protocol uint8, port uint16) error {
-	return put(m.objects.Translated, bpf.WeirPortKey{Port: Port(port), Protocol: protocol}, uint8(1))
+	return m.write(m.objects.Translated, bpf.WeirPortKey{Port: Port(port), Protocol: protocol}, uint8(1))
 }
 
 // PutTunnel names a UDP port of the node's tunnels.
 func (m *Machine) PutTunnel(port uint16) error {
-	return put(m.objects.Tunnels, bpf.WeirPortKey{Port: Port(port), Protocol: protocolUDP}, uint8(1))
+	return m.write(m.objects.Tunnels, bpf.WeirPortKey{Port: Port(port), Protocol: protocolUDP}, uint8(1))
 }
 
 // SetEpoch moves the epoch.
@@ -135,10 +135,22 @@ func put(table *ebpf.Map, key, value any) error {
 	return nil
 }
 
+// write one of the tables that the agent alone writes.
+func (m *Machine) write(table *ebpf.Map, key, value any) error {
+	return errors.Join(put(table, key, value), m.moveRevision())
+}
+
 // remove is done, too, where there is nothing.
-func remove(table *ebpf.Map, key any) error {
-	if err := table.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+func (m *Machine) remove(table *ebpf.Map, key any) error {
+	err := table.Delete(key)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return fmt.Errorf("delete from %s: %w", table, err)
 	}
-	return nil
+	return m.moveRevision()
+}
+
+// moveRevision tells the programs that a table was written.
+func (m *Machine) moveRevision() error {
+	m.revision++
+	return put(m.objects.Revision, uint32(0), m.revision)
 }
