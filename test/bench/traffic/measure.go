@@ -55,7 +55,7 @@ func measureWiring(ctx context.Context, o Options, w netns.Wiring) (results []re
 			err = errors.Join(err, s.close())
 		}
 	}()
-	for number, v := range variantsFor(w) {
+	for number, v := range o.variantsOf(w) {
 		s, err := newStage(ctx, o, v, w, number)
 		if err != nil {
 			return nil, err
@@ -94,7 +94,7 @@ func compare(ctx context.Context, o Options, stages map[string]*stage, w netns.W
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		for _, v := range variantsFor(w) {
+		for _, v := range o.variantsOf(w) {
 			if v.baseline == "" {
 				continue
 			}
@@ -107,7 +107,7 @@ func compare(ctx context.Context, o Options, stages map[string]*stage, w netns.W
 		}
 	}
 	var results []record.Traffic
-	for _, v := range variantsFor(w) {
+	for _, v := range o.variantsOf(w) {
 		r := record.Traffic{
 			Workload: workload, Wiring: wiringName(w), Variant: v.name, Baseline: v.baseline, Policies: policies,
 			Value: record.Median(values[v.name]), Unit: unit(workload), Ratio: 1, Low: 1, High: 1, Pairs: o.Pairs,

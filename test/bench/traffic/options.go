@@ -20,7 +20,10 @@ const (
 
 // Options say what is measured, and how long.
 type Options struct {
-	Bin       string // folder of weir-agent and weir
+	Bin string // folder of weir-agent and weir
+	// Beside is the folder of another build. Set: only the two builds, the
+	// baseline and empty programs are compared.
+	Beside    string
 	Wirings   []netns.Wiring
 	Policies  []int // that select both pods, growing; the last one allows the traffic
 	Workloads []string
@@ -37,6 +40,15 @@ func Defaults() Options {
 		Wirings: []netns.Wiring{netns.Routed, netns.Bridged}, Policies: []int{1, 10, 100, 1000, 10_000},
 		Workloads: []string{Request, Connect, OneWay}, Pairs: 100, Slice: 10 * time.Millisecond,
 	}
+}
+
+// Compared is for two builds: a change of the path of packets is seen from half
+// a percent on, in the machine's quiet minutes. BPF_PROG_TEST_RUN hides what
+// cold caches and cloned packets cost.
+func Compared(beside string) Options {
+	o := Defaults()
+	o.Beside, o.Wirings, o.Policies, o.Pairs = beside, []netns.Wiring{netns.Routed}, []int{1}, 150
+	return o
 }
 
 // Quick is for trying the benchmark.

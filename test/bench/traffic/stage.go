@@ -38,7 +38,7 @@ type stage struct {
 const nodeName = "node-a"
 
 func newStage(ctx context.Context, o Options, v variant, w netns.Wiring, number int) (s *stage, err error) {
-	s = &stage{variant: v, bin: o.Bin}
+	s = &stage{variant: v, bin: o.binOf(v)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("%s: %w", v.name, err), s.close())

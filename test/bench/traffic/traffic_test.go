@@ -5,6 +5,7 @@ package traffic
 import (
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -41,8 +42,24 @@ func TestTraffic(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := len(variants()) * len(o.Policies) * len(o.Workloads); len(results) != want || len(notes) == 0 {
+	if want := len(o.variantsOf(netns.Routed)) * len(o.Policies) * len(o.Workloads); len(results) != want || len(notes) == 0 {
 		t.Errorf("%d results with notes %q, want %d", len(results), notes, want)
+	}
+}
+
+// Two builds are compared with each other, and with little else.
+func TestCompared(t *testing.T) {
+	var names []string
+	o := Compared("elsewhere")
+	o.Bin = "here"
+	for _, v := range o.variantsOf(netns.Routed) {
+		names = append(names, v.name)
+		if bin, want := o.binOf(v), map[bool]string{true: "elsewhere", false: "here"}[v.name == Beside]; bin != want {
+			t.Errorf("%s runs the build in %s, want %s", v.name, bin, want)
+		}
+	}
+	if want := []string{Nothing, EmptyHooks, Weir, Beside}; !slices.Equal(names, want) {
+		t.Errorf("variants %q, want %q", names, want)
 	}
 }
 

@@ -4,6 +4,7 @@ package traffic
 
 import (
 	"context"
+	"slices"
 
 	"github.com/weirnet/weir/test/netns"
 )
@@ -20,6 +21,8 @@ const (
 	NftablesSets   = "nftables sets"
 	ServiceNothing = "Service, nothing"
 	ServiceWeir    = "Service, weir"
+	// Beside is another build of weir: Options.Beside.
+	Beside = "weir, the other build"
 )
 
 // variant is what is between two pods.
@@ -49,18 +52,29 @@ func variants() []variant {
 		{name: IptablesLegacy, baseline: Nothing, policies: ipt("iptables-legacy-restore")},
 		{name: IptablesNFT, baseline: Nothing, policies: ipt("iptables-nft-restore")},
 		{name: NftablesSets, baseline: Nothing, policies: onNode(nftables)},
+		{name: Beside, baseline: Nothing, once: prepareAgent, policies: (*stage).weirPolicies},
 		{name: ServiceNothing, service: true, once: translate},
 		{name: ServiceWeir, baseline: ServiceNothing, service: true, once: prepareAgent, policies: (*stage).weirPolicies},
 	}
 }
 
-// variantsFor a wiring.
-func variantsFor(w netns.Wiring) []variant {
-	var list []variant
-	for _, v := range variants() {
-		if !v.service || w == netns.Routed {
-			list = append(list, v)
+// variantsOf a wiring.
+func (o Options) variantsOf(w netns.Wiring) []variant {
+	return slices.DeleteFunc(variants(), func(v variant) bool {
+		if v.service && w != netns.Routed {
+			return true
 		}
+		if o.Beside == "" {
+			return v.name == Beside
+		}
+		return !slices.Contains([]string{Nothing, EmptyHooks, Weir, Beside}, v.name)
+	})
+}
+
+// binOf is where the build of weir is that a variant runs.
+func (o Options) binOf(v variant) string {
+	if v.name == Beside {
+		return o.Beside
 	}
-	return list
+	return o.Bin
 }
