@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* What from_pod says of a packet to the programs behind translation, in
- * skb->tc_index: the stack neither reads nor changes it on the way, but for a
- * classic TC filter behind ours that ends with TC_ACT_OK, which clears it.
+ * skb->tc_index: the stack neither reads nor changes it on the way, but that
+ * TC_ACT_OK of a program behind ours writes it: a TCX program's from tc_classid,
+ * which therefore says the same; a classic filter's from its own, mostly 0.
  *
  * A packet that a known flow carries, and that nothing is expected to
  * translate, gets a hash of its destination. Behind translation it passes if
@@ -18,6 +19,12 @@
 
 #include "config.h"
 #include "packet.h"
+
+static __always_inline void set_mark(struct __sk_buff *skb, __u16 mark)
+{
+	skb->tc_index = mark;
+	skb->tc_classid = mark;
+}
 
 /* 0: none. */
 static __always_inline __u16 settled_mark(const struct flow_key *key)
@@ -36,14 +43,14 @@ static __always_inline void mark_settled(struct __sk_buff *skb, const struct flo
 					 const struct flow *flow)
 {
 	if (have_forward_hook && !(flow->flags & FLOW_DEFERRED))
-		skb->tc_index = settled_mark(key);
+		set_mark(skb, settled_mark(key));
 }
 
 /* An answer to this one may be for another, see calls.h. */
 static __always_inline void mark_call(struct __sk_buff *skb, const struct packet *pkt, __u8 flags)
 {
 	if (pkt->sight.direction == DIR_EGRESS && flags & FLOW_CALLS_NODE)
-		skb->tc_index = MARK_CALLS_NODE;
+		set_mark(skb, MARK_CALLS_NODE);
 }
 
 #endif

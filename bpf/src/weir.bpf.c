@@ -43,7 +43,7 @@ static __always_inline int pass_or_judge(struct __sk_buff *skb, __u32 direction)
 SEC("tc")
 int from_pod(struct __sk_buff *skb)
 {
-	skb->tc_index = 0;
+	set_mark(skb, 0);
 	return pass_or_judge(skb, DIR_EGRESS);
 }
 

@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -42,6 +45,29 @@ func TestCollusion(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Behind weir's program on the pod's veth stands one of somebody else, which
+// ends the chain: that a packet calls the node must not be forgotten by it.
+func TestCollusionBesideOthers(t *testing.T) {
+	s := newStage(t, build(t), setup{name: "svo", hook: "netfilter", dialect: nft, masq: true})
+	passes, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "passes", Type: ebpf.SchedCLS, License: "Dual BSD/GPL", Instructions: asm.Instructions{
+		asm.Mov.Imm(asm.R0, 0), // TCX_PASS
+		asm.Return(),
+	}})
+	must(t, err)
+	t.Cleanup(func() { report(t, passes.Close()) })
+	must(t, s.node.Do(func() error {
+		behind, err := link.AttachTCX(link.TCXOptions{Interface: s.pods["shut"].Ifindex, Program: passes, Attach: ebpf.AttachTCXIngress, Anchor: link.Tail()})
+		if err == nil {
+			t.Cleanup(func() { report(t, behind.Close()) })
+		}
+		return err
+	}))
+	for name, f := range families() {
+		s.colludeUDP(name, f, 40001)
+	}
+	s.colludeTCP(families()["IPv4"], 40002)
 }
 
 func (s *stage) colludeUDP(name string, f family, source uint16) {
