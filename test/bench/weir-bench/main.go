@@ -55,8 +55,8 @@ var parts = map[string]func(context.Context, settings) error{
 }
 
 type settings struct {
-	out, commit, bin string
-	quick            bool
+	out, commit, bin, beside string
+	quick                    bool
 }
 
 func run(ctx context.Context, args []string) error {
@@ -65,6 +65,7 @@ func run(ctx context.Context, args []string) error {
 	set.StringVar(&s.out, "out", "test/bench/out", "`folder` of the results")
 	set.StringVar(&s.commit, "commit", "unknown", "what is measured, for the results")
 	set.StringVar(&s.bin, "bin", ".bin", "`folder` with weir-agent and weir, for traffic and change")
+	set.StringVar(&s.beside, "beside", "", "`folder` with another build: traffic compares the two, and writes no results")
 	set.BoolVar(&s.quick, "quick", false, "few rounds: to try the benchmark, not to judge by")
 	if err := set.Parse(args); err != nil {
 		return err
@@ -72,6 +73,18 @@ func run(ctx context.Context, args []string) error {
 	part, known := parts[set.Arg(0)]
 	if !known || set.NArg() != 1 {
 		return fmt.Errorf("part %q: want one of packets, traffic, control, change", set.Arg(0))
+	}
+	if s.beside != "" && set.Arg(0) != "traffic" {
+		return fmt.Errorf("-beside %s: only traffic compares two builds, not %s", s.beside, set.Arg(0))
+	}
+	for _, folder := range []*string{&s.bin, &s.beside} {
+		if *folder == "" {
+			continue
+		}
+		var err error
+		if *folder, err = filepath.Abs(*folder); err != nil {
+			return err
+		}
 	}
 	return part(ctx, s)
 }
@@ -120,21 +133,19 @@ func measureControl(ctx context.Context, s settings) error {
 
 func measureTraffic(ctx context.Context, s settings) error {
 	o := traffic.Defaults()
-	if s.quick {
+	if s.beside != "" {
+		o = traffic.Compared(s.beside)
+	} else if s.quick {
 		o = traffic.Quick()
 	}
-	bin, err := filepath.Abs(s.bin)
-	if err != nil {
-		return err
-	}
-	o.Bin = bin
+	o.Bin = s.bin
 	o.Told = func(r record.Traffic) {
 		fmt.Printf("%-22s %-8s %-22s %5d policies %10.1f %-3s ratio %.3f (%.3f to %.3f, %d pairs)\n",
 			r.Workload, r.Wiring, r.Variant, r.Policies, r.Value, r.Unit, r.Ratio, r.Low, r.High, r.Pairs)
 	}
 	begun := record.Begin(s.commit)
 	results, notes, err := traffic.Measure(ctx, o)
-	if err != nil {
+	if err != nil || s.beside != "" {
 		return err
 	}
 	return record.Save(s.out, record.TrafficFile, results, begun.Ended(notes...))
@@ -145,11 +156,7 @@ func measureChange(ctx context.Context, s settings) error {
 	if s.quick {
 		o = change.Quick()
 	}
-	bin, err := filepath.Abs(s.bin)
-	if err != nil {
-		return err
-	}
-	o.Bin = bin
+	o.Bin = s.bin
 	o.Told = func(r record.Change) {
 		fmt.Printf("%-40s %s", r.What, inWords(r.All))
 		if r.Undisturbed.Count > 0 {
