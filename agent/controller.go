@@ -190,10 +190,10 @@ func (c *controller) nameIDs(d *resolve.Delta) {
 	rules, sets := map[uint32]*policy.RuleRef{}, map[uint32][]policy.ObjectKey{}
 	for _, set := range d.NewSets {
 		sets[uint32(set.ID)] = keysOf(set.Policies)
-		for _, r := range set.Rules {
-			if ref, _, ok := c.engine.Rule(r.ID); ok {
-				rules[uint32(r.ID)] = &ref
-			}
+	}
+	for _, id := range d.NewRules {
+		if ref, _, ok := c.engine.Rule(id); ok {
+			rules[uint32(id)] = &ref
 		}
 	}
 	if len(sets) > 0 {

@@ -253,7 +253,7 @@ func (r *stateReader) Endpoints(context.Context) ([]server.Endpoint, error) {
 }
 
 func keysOf(policies []*policy.Policy) []policy.ObjectKey {
-	var keys []policy.ObjectKey
+	keys := slices.Grow([]policy.ObjectKey(nil), len(policies))
 	for _, p := range policies {
 		keys = append(keys, p.ObjectKey)
 	}

@@ -17,23 +17,31 @@ import (
 type Compiler struct {
 	sets    map[resolve.SetID]*setRows
 	classes map[resolve.ClassID]*resolve.Class
-	// by term, to find the pairs that need rows of their own.
-	setsOf    map[resolve.TermID]map[resolve.SetID]struct{}
+	// by term, to find the pairs that need rows of their own. A term is in few
+	// sets, those of this node's pods, but may be in the classes of a cluster.
+	setsOf    map[resolve.TermID][]resolve.SetID
 	classesOf map[resolve.TermID]map[resolve.ClassID]struct{}
 	problems  map[bpf.WeirRowKey]Problem
+	workbench workbench
 }
 
 // setRows is a set, and where it has rows.
 type setRows struct {
 	set     *resolve.Set
-	terms   []resolve.TermID         // of all rules; sorted
-	anyPeer []int                    // indices of the rules for every peer
-	rulesOf map[resolve.TermID][]int // indices of the others, by term
-	rows    map[resolve.ClassID][]bpf.WeirRowKey
+	terms   []resolve.TermID // of all rules; sorted
+	anyPeer []int            // indices of the rules for every peer
+	others  []termRule       // sorted
+	rows    []bpf.WeirRowKey // by class, with its rows in the order in which they were made
+}
+
+// termRule: a rule, by its index, names the term.
+type termRule struct {
+	term resolve.TermID
+	rule int
 }
 
 func newSetRows(set *resolve.Set) *setRows {
-	s := &setRows{set: set, rulesOf: map[resolve.TermID][]int{}, rows: map[resolve.ClassID][]bpf.WeirRowKey{}}
+	s := &setRows{set: set, terms: make([]resolve.TermID, 0, len(set.Rules)), others: make([]termRule, 0, len(set.Rules))}
 	for i, r := range set.Rules {
 		s.terms = append(s.terms, r.Terms...)
 		if r.AnyPeer {
@@ -41,11 +49,20 @@ func newSetRows(set *resolve.Set) *setRows {
 			continue
 		}
 		for _, t := range r.Terms {
-			s.rulesOf[t] = append(s.rulesOf[t], i)
+			s.others = append(s.others, termRule{t, i})
 		}
 	}
 	s.terms = distinct(s.terms)
+	slices.SortFunc(s.others, func(a, b termRule) int { return cmp.Or(cmp.Compare(a.term, b.term), cmp.Compare(a.rule, b.rule)) })
 	return s
+}
+
+// rowsOf returns where those of a class are, or would be, in s.rows.
+func (s *setRows) rowsOf(class resolve.ClassID) (from, to int) {
+	from, _ = slices.BinarySearchFunc(s.rows, uint32(class), func(k bpf.WeirRowKey, class uint32) int { return cmp.Compare(k.Class, class) })
+	for to = from; to < len(s.rows) && s.rows[to].Class == uint32(class); to++ {
+	}
+	return from, to
 }
 
 // Problem is a row with more intervals than its pages hold. The intervals with
@@ -65,7 +82,7 @@ func New() *Compiler {
 	return &Compiler{
 		sets:      map[resolve.SetID]*setRows{},
 		classes:   map[resolve.ClassID]*resolve.Class{0: {}},
-		setsOf:    map[resolve.TermID]map[resolve.SetID]struct{}{},
+		setsOf:    map[resolve.TermID][]resolve.SetID{},
 		classesOf: map[resolve.TermID]map[resolve.ClassID]struct{}{},
 		problems:  map[bpf.WeirRowKey]Problem{},
 	}
@@ -109,15 +126,15 @@ func (c *Compiler) Problems() []Problem {
 
 func (c *Compiler) hasAny(id resolve.SetID) bool {
 	s := c.sets[id]
-	return s != nil && len(s.rows[0]) > 0
+	return s != nil && len(s.rows) > 0 && s.rows[0].Class == 0
 }
 
 func (c *Compiler) addClass(class *resolve.Class, u *Update) {
 	c.classes[class.ID] = class
 	var sets []resolve.SetID
 	for _, t := range class.Terms {
-		note(c.classesOf, t, class.ID)
-		sets = slices.AppendSeq(sets, maps.Keys(c.setsOf[t]))
+		c.noteClass(t, class.ID)
+		sets = append(sets, c.setsOf[t]...)
 	}
 	for _, id := range distinct(sets) {
 		c.addRows(c.sets[id], class, u)
@@ -129,10 +146,12 @@ func (c *Compiler) addSet(set *resolve.Set, u *Update) {
 	c.sets[set.ID] = s
 	classes := []resolve.ClassID{0}
 	for _, t := range s.terms {
-		note(c.setsOf, t, set.ID)
+		c.setsOf[t] = append(c.setsOf[t], set.ID)
 		classes = slices.AppendSeq(classes, maps.Keys(c.classesOf[t]))
 	}
-	for _, id := range distinct(classes) {
+	classes = distinct(classes)
+	u.Rows, s.rows = slices.Grow(u.Rows, len(classes)), slices.Grow(s.rows, len(classes))
+	for _, id := range classes {
 		c.addRows(s, c.classes[id], u)
 	}
 }
@@ -140,19 +159,21 @@ func (c *Compiler) addSet(set *resolve.Set, u *Update) {
 // addRows makes the rows of one pair. A class without rows of a set falls to
 // those of class 0.
 func (c *Compiler) addRows(s *setRows, class *resolve.Class, u *Update) {
-	claims := claimsOf(s, class)
-	for _, protocol := range protocolsOf(claims) {
+	claims := c.workbench.claimsOf(s, class)
+	_, at := s.rowsOf(class.ID)
+	for _, protocol := range c.workbench.protocolsOf(claims) {
 		key := bpf.WeirRowKey{Set: uint32(s.set.ID), Class: uint32(class.ID), Protocol: uint8(protocol)}
-		intervals := decide(claims, protocol)
+		intervals := c.workbench.decide(claims, protocol)
 		if len(intervals) > maxIntervals {
 			c.problems[key] = problemOf(key, s.set, intervals)
 			intervals = intervals[:maxIntervals]
 		}
-		rows := pages(key, intervals)
-		for _, row := range rows {
-			s.rows[class.ID] = append(s.rows[class.ID], row.Key)
+		before := len(u.Rows)
+		u.Rows = appendPages(u.Rows, key, intervals)
+		for _, row := range u.Rows[before:] {
+			s.rows = slices.Insert(s.rows, at, row.Key)
+			at++
 		}
-		u.Rows = append(u.Rows, rows...)
 	}
 }
 
@@ -161,11 +182,12 @@ func (c *Compiler) dropSet(id resolve.SetID, u *Update) {
 	if s == nil {
 		return
 	}
-	for _, class := range slices.Sorted(maps.Keys(s.rows)) {
-		c.dropRows(s, class, u)
-	}
+	c.dropRows(s.rows, u)
 	for _, t := range s.terms {
-		forget(c.setsOf, t, id)
+		c.setsOf[t] = slices.DeleteFunc(c.setsOf[t], func(other resolve.SetID) bool { return other == id })
+		if len(c.setsOf[t]) == 0 {
+			delete(c.setsOf, t)
+		}
 	}
 	delete(c.sets, id)
 }
@@ -177,21 +199,23 @@ func (c *Compiler) dropClass(id resolve.ClassID, u *Update) {
 	}
 	var sets []resolve.SetID
 	for _, t := range class.Terms {
-		forget(c.classesOf, t, id)
-		sets = slices.AppendSeq(sets, maps.Keys(c.setsOf[t]))
+		c.forgetClass(t, id)
+		sets = append(sets, c.setsOf[t]...)
 	}
 	for _, set := range distinct(sets) {
-		c.dropRows(c.sets[set], id, u)
+		s := c.sets[set]
+		from, to := s.rowsOf(id)
+		c.dropRows(s.rows[from:to], u)
+		s.rows = slices.Delete(s.rows, from, to)
 	}
 	delete(c.classes, id)
 }
 
-func (c *Compiler) dropRows(s *setRows, class resolve.ClassID, u *Update) {
-	for _, key := range s.rows[class] {
-		u.GoneRows = append(u.GoneRows, key)
+func (c *Compiler) dropRows(keys []bpf.WeirRowKey, u *Update) {
+	u.GoneRows = append(u.GoneRows, keys...)
+	for _, key := range keys {
 		delete(c.problems, key)
 	}
-	delete(s.rows, class)
 }
 
 // problemOf names the policies whose intervals lie beyond the limit.
@@ -212,17 +236,17 @@ func problemOf(key bpf.WeirRowKey, set *resolve.Set, intervals []interval) Probl
 	return p
 }
 
-func note[T, I cmp.Ordered](index map[T]map[I]struct{}, term T, id I) {
-	if index[term] == nil {
-		index[term] = map[I]struct{}{}
+func (c *Compiler) noteClass(term resolve.TermID, id resolve.ClassID) {
+	if c.classesOf[term] == nil {
+		c.classesOf[term] = map[resolve.ClassID]struct{}{}
 	}
-	index[term][id] = struct{}{}
+	c.classesOf[term][id] = struct{}{}
 }
 
-func forget[T, I cmp.Ordered](index map[T]map[I]struct{}, term T, id I) {
-	delete(index[term], id)
-	if len(index[term]) == 0 {
-		delete(index, term)
+func (c *Compiler) forgetClass(term resolve.TermID, id resolve.ClassID) {
+	delete(c.classesOf[term], id)
+	if len(c.classesOf[term]) == 0 {
+		delete(c.classesOf, term)
 	}
 }
 

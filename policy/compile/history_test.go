@@ -107,7 +107,11 @@ func verdicts(m *machine, w *world, packets []packet) map[question]bool {
 			continue
 		}
 		for _, pk := range packets {
-			all[question{s.ObjectKey, pk}] = m.judge(s, pk).allowed
+			// What a pod sends to itself is not judged by its sets, and a pod that
+			// gets an address and other labels at once has both in any order.
+			if !slices.Contains(s.IPs, pk.peer) {
+				all[question{s.ObjectKey, pk}] = m.judge(s, pk).allowed
+			}
 		}
 	}
 	return all

@@ -3,6 +3,7 @@
 package compile
 
 import (
+	"cmp"
 	"slices"
 	"sort"
 
@@ -30,22 +31,36 @@ type claim struct {
 	interval
 }
 
+// workbench is the memory in which one row after the other is made: a change of
+// one policy may make a thousand. What its methods return holds until the next
+// call of the same.
+type workbench struct {
+	rules     []int
+	claims    []claim
+	protocols []policy.Protocol
+	intervals []interval
+}
+
 // rulesFor returns the indices of the rules that allow something to peers of
 // class, in the order in which rules decide. To ask each rule for each class
 // would take, with a thousand policies of one term each, a million questions.
-func (s *setRows) rulesFor(class *resolve.Class) []int {
-	rules := slices.Clone(s.anyPeer)
+func (b *workbench) rulesFor(s *setRows, class *resolve.Class) []int {
+	rules := append(b.rules[:0], s.anyPeer...)
 	for _, t := range class.Terms {
-		rules = append(rules, s.rulesOf[t]...)
+		i, _ := slices.BinarySearchFunc(s.others, t, func(r termRule, t resolve.TermID) int { return cmp.Compare(r.term, t) })
+		for ; i < len(s.others) && s.others[i].term == t; i++ {
+			rules = append(rules, s.others[i].rule)
+		}
 	}
+	b.rules = rules
 	return distinct(rules)
 }
 
 // claimsOf returns what the rules of a set allow to peers of class, in the
 // order in which rules decide.
-func claimsOf(s *setRows, class *resolve.Class) []claim {
-	var claims []claim
-	for _, i := range s.rulesFor(class) {
+func (b *workbench) claimsOf(s *setRows, class *resolve.Class) []claim {
+	claims := b.claims[:0]
+	for _, i := range b.rulesFor(s, class) {
 		r := &s.set.Rules[i]
 		if r.AnyPort {
 			claims = append(claims, claim{0, interval{0, lastPort, r.ID}})
@@ -54,6 +69,7 @@ func claimsOf(s *setRows, class *resolve.Class) []claim {
 			claims = appendPort(claims, p, r.ID, class)
 		}
 	}
+	b.claims = claims
 	return claims
 }
 
@@ -70,27 +86,29 @@ func appendPort(claims []claim, p policy.Port, rule resolve.RuleID, class *resol
 }
 
 // protocolsOf returns the protocols that have a row: those that a claim names.
-func protocolsOf(claims []claim) []policy.Protocol {
-	var protocols []policy.Protocol
+func (b *workbench) protocolsOf(claims []claim) []policy.Protocol {
+	protocols := b.protocols[:0]
 	for _, c := range claims {
 		if !slices.Contains(protocols, c.protocol) {
 			protocols = append(protocols, c.protocol)
 		}
 	}
 	slices.Sort(protocols)
+	b.protocols = protocols
 	return protocols
 }
 
 // decide returns the intervals of one row: sorted, disjoint, each with the
 // first rule that claims it. The row of a protocol holds the claims on every
 // protocol too, since the row for every protocol is not read after it.
-func decide(claims []claim, protocol policy.Protocol) []interval {
-	var decided []interval
+func (b *workbench) decide(claims []claim, protocol policy.Protocol) []interval {
+	decided := b.intervals[:0]
 	for _, c := range claims {
 		if c.protocol == protocol || c.protocol == 0 {
 			decided = fill(decided, c.interval)
 		}
 	}
+	b.intervals = decided
 	return join(decided)
 }
 
@@ -98,6 +116,9 @@ func decide(claims []claim, protocol policy.Protocol) []interval {
 // does not hold yet.
 func fill(decided []interval, v interval) []interval {
 	first := sort.Search(len(decided), func(i int) bool { return decided[i].hi >= v.lo })
+	if first == len(decided) || v.hi < decided[first].lo {
+		return slices.Insert(decided, first, v)
+	}
 	var merged []interval
 	last := first
 	for ; last < len(decided) && decided[last].lo <= v.hi; last++ {
@@ -126,9 +147,8 @@ func join(sorted []interval) []interval {
 	return joined
 }
 
-// pages writes intervals to as many rows as they need.
-func pages(key bpf.WeirRowKey, intervals []interval) []bpf.WeirRow {
-	var rows []bpf.WeirRow
+// appendPages writes intervals to as many rows as they need.
+func appendPages(rows []bpf.WeirRow, key bpf.WeirRowKey, intervals []interval) []bpf.WeirRow {
 	for len(intervals) > 0 {
 		n := min(len(intervals), pageIntervals)
 		row := bpf.WeirRow{Key: key, Count: uint16(n)}

@@ -45,7 +45,7 @@ func TestDecide(t *testing.T) {
 		{"every protocol before", claims{all(1), tcp(80, 80, 2)}, policy.TCP, "0-65535:1"},
 		{"row for every protocol", claims{tcp(80, 80, 1), all(2)}, 0, "0-65535:2"},
 	} {
-		if got := text(decide(row.claims, row.protocol)); got != row.want {
+		if got := text(new(workbench).decide(row.claims, row.protocol)); got != row.want {
 			t.Errorf("%s: %q, want %q", row.name, got, row.want)
 		}
 	}
@@ -64,6 +64,7 @@ func TestDecideRandom(t *testing.T) {
 	const seed = 5
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
+	var b workbench
 	for range 2000 {
 		var claims []claim
 		var painted [64]resolve.RuleID
@@ -77,7 +78,7 @@ func TestDecideRandom(t *testing.T) {
 				}
 			}
 		}
-		intervals := decide(claims, policy.TCP)
+		intervals := b.decide(claims, policy.TCP)
 		for i, v := range intervals {
 			if v.lo > v.hi || i > 0 && intervals[i-1].hi >= v.lo {
 				t.Fatalf("%v: not sorted and disjoint: %s", claims, text(intervals))
@@ -145,7 +146,7 @@ func TestPages(t *testing.T) {
 func TestRecycledRow(t *testing.T) {
 	pod := policy.ObjectKey{Namespace: "a", Name: "p"}
 	key := bpf.WeirRowKey{Set: 1, Protocol: uint8(policy.TCP)}
-	row := pages(key, []interval{{80, 80, 9}})[0]
+	row := appendPages(nil, key, []interval{{80, 80, 9}})[0]
 	tables := &Tables{}
 	tables.Apply(&Update{Rows: []bpf.WeirRow{row}, Subjects: []SubjectSets{{SubjectChange: resolve.SubjectChange{Pod: pod, Ingress: 1}, IngressAny: true}}})
 	judge := func() bool {

@@ -191,15 +191,19 @@ func blockMatches(b policy.Block, addr netip.Addr) bool {
 	return b.Prefix.Contains(addr) && !slices.ContainsFunc(b.Excepts, func(x netip.Prefix) bool { return x.Contains(addr) })
 }
 
-// machine is an engine, a compiler and the tables that come of them.
+// machine is an engine, a compiler and the tables that come of them. It knows
+// the rules that deltas told of, and no others, as the agent does.
 type machine struct {
 	engine   *resolve.Engine
 	compiler *compile.Compiler
 	tables   compile.Tables
+	rules    map[resolve.RuleID]string
 }
 
 func newMachine() *machine {
-	return &machine{engine: resolve.New(thisNode, resolve.Marks{Class: 7, Set: 70, Rule: 700}), compiler: compile.New()}
+	return &machine{
+		engine: resolve.New(thisNode, resolve.Marks{Class: 7, Set: 70, Rule: 700}), compiler: compile.New(), rules: map[resolve.RuleID]string{},
+	}
 }
 
 func (m *machine) apply(b policy.Batch) *resolve.Delta { return m.take(m.engine.Apply(b)) }
@@ -207,7 +211,15 @@ func (m *machine) apply(b policy.Batch) *resolve.Delta { return m.take(m.engine.
 func (m *machine) collect() *resolve.Delta { return m.take(m.engine.Collect()) }
 
 func (m *machine) take(d *resolve.Delta) *resolve.Delta {
+	for _, id := range d.NewRules {
+		if ref, _, ok := m.engine.Rule(id); ok {
+			m.rules[id] = ruleName(ref)
+		}
+	}
 	m.tables.Apply(m.compiler.Compile(d))
+	for _, id := range d.GoneRules {
+		delete(m.rules, id)
+	}
 	return d
 }
 
@@ -220,11 +232,11 @@ func (m *machine) ruleName(id resolve.RuleID) string {
 	if id == 0 {
 		return ""
 	}
-	ref, _, ok := m.engine.Rule(id)
+	name, ok := m.rules[id]
 	if !ok {
 		return fmt.Sprintf("unknown rule %d", id)
 	}
-	return ruleName(ref)
+	return name
 }
 
 func (m *machine) canonical() []string { return m.tables.Canonical(m.ruleName) }

@@ -38,9 +38,11 @@ const (
 // Delta is what one batch changed. It is applied in the order of the fields;
 // DESIGN 3.3 says why no instant of that shows a wrong verdict.
 type Delta struct {
-	// NewClasses and NewSets exist from now on and never change.
+	// NewClasses, NewSets and NewRules exist from now on and never change.
+	// Rules of NewSets that are not among NewRules are in older sets, too.
 	NewClasses []*Class
 	NewSets    []*Set
+	NewRules   []RuleID
 	// Peers and Prefixes: addresses and prefixes whose class or flags are new.
 	Peers    []PeerChange
 	Prefixes []PrefixChange

@@ -128,7 +128,7 @@ func (e *Engine) settle(d *Delta) {
 	}
 	e.settleAddresses(d)
 	d.NewClasses = e.classes.takeFresh()
-	d.NewSets = e.sets.takeFresh()
+	d.NewSets, d.NewRules = e.sets.takeFresh()
 }
 
 // Empty reports whether d changes nothing.

@@ -81,8 +81,9 @@ func (e *Engine) deletePolicy(key policy.ObjectKey) {
 // replaceVersion puts the present content of a policy, nil if it is gone, in
 // the place of the former, and marks the subjects that one of them selects.
 func (e *Engine) replaceVersion(ns *namespace, name string, v *version) {
+	r := replacement{name: name, version: v, of: map[*selection]*replaced{}}
 	for _, s := range ns.subjects {
-		if s.replaceVersion(name, v) {
+		if r.in(s) {
 			e.staleSubjects[s] = struct{}{}
 		}
 	}

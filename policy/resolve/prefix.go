@@ -34,8 +34,10 @@ func (n *prefixNode) used() bool { return n.permanent || len(n.starts) > 0 || le
 type prefixTree struct {
 	nodes   map[netip.Prefix]*prefixNode
 	sorted  []*prefixNode // by address and length: parents before children
+	added   []*prefixNode // not in sorted yet
 	stale   bool
 	dropped []*prefixNode // unused; told until Collect drops them
+	scratch []TermID
 }
 
 func newPrefixTree() prefixTree {
@@ -51,6 +53,7 @@ func (t *prefixTree) node(p netip.Prefix) *prefixNode {
 	if n == nil {
 		n = &prefixNode{prefix: p}
 		t.nodes[p] = n
+		t.added = append(t.added, n)
 	}
 	return n
 }
@@ -80,21 +83,15 @@ func withoutID(ids []TermID, id TermID) []TermID {
 
 // rebuild gives each node its parent and its terms: those of the parent, and
 // what begins or is cut here. Each block is a node, so the parent is inside
-// every block that holds the node.
-func (t *prefixTree) rebuild() {
+// every block that holds the node. It returns the nodes whose terms are new.
+func (t *prefixTree) rebuild() (moved []*prefixNode) {
 	t.stale = false
-	t.sorted = t.sorted[:0]
-	for p, n := range t.nodes {
-		if n.used() {
-			t.sorted = append(t.sorted, n)
-			continue
-		}
-		delete(t.nodes, p)
-		t.dropped = append(t.dropped, n)
-	}
-	byPrefix := func(a, b *prefixNode) int { return comparePrefixes(a.prefix, b.prefix) }
-	slices.SortFunc(t.sorted, byPrefix)
-	slices.SortFunc(t.dropped, byPrefix)
+	t.sorted = t.dropUnused(t.sorted)
+	t.added = t.dropUnused(t.added)
+	slices.SortFunc(t.added, compareNodes)
+	slices.SortFunc(t.dropped, compareNodes)
+	t.sorted = merge(t.sorted, t.added)
+	t.added = nil
 	var last *prefixNode
 	for _, n := range t.sorted {
 		parent := last
@@ -106,15 +103,47 @@ func (t *prefixTree) rebuild() {
 		if parent != nil && n.prefix != linkLocal {
 			terms = parent.terms
 		}
-		n.terms = membership(terms, n.starts, n.cuts)
+		t.scratch = membership(t.scratch, terms, n.starts, n.cuts)
+		if n.class == nil || !slices.Equal(n.terms, t.scratch) {
+			n.terms = slices.Clone(t.scratch)
+			moved = append(moved, n)
+		}
 	}
+	return moved
 }
 
-func membership(inherited, starts, cuts []TermID) []TermID {
-	if len(starts) == 0 && len(cuts) == 0 {
-		return inherited
+func (t *prefixTree) dropUnused(nodes []*prefixNode) []*prefixNode {
+	return slices.DeleteFunc(nodes, func(n *prefixNode) bool {
+		if n.used() {
+			return false
+		}
+		delete(t.nodes, n.prefix)
+		t.dropped = append(t.dropped, n)
+		return true
+	})
+}
+
+func compareNodes(a, b *prefixNode) int { return comparePrefixes(a.prefix, b.prefix) }
+
+// merge puts the nodes of added among those of sorted; both are sorted.
+func merge(sorted, added []*prefixNode) []*prefixNode {
+	i, j := len(sorted)-1, len(added)-1
+	sorted = append(sorted, added...)
+	for to := len(sorted) - 1; j >= 0; to-- {
+		if i >= 0 && compareNodes(sorted[i], added[j]) > 0 {
+			sorted[to] = sorted[i]
+			i--
+		} else {
+			sorted[to] = added[j]
+			j--
+		}
 	}
-	terms := append(slices.Clone(inherited), starts...)
+	return sorted
+}
+
+// membership writes into buf.
+func membership(buf, inherited, starts, cuts []TermID) []TermID {
+	terms := append(append(buf[:0], inherited...), starts...)
 	slices.Sort(terms)
 	return slices.DeleteFunc(terms, func(id TermID) bool { return slices.Contains(cuts, id) })
 }
@@ -156,8 +185,7 @@ func (e *Engine) settlePrefixes(d *Delta) bool {
 	if !t.stale {
 		return false
 	}
-	t.rebuild()
-	for _, n := range t.sorted {
+	for _, n := range t.rebuild() {
 		e.tellPrefix(n, e.classes.intern(n.terms, nil), d)
 	}
 	// A node that goes says what its parent says before it is deleted: the

@@ -42,10 +42,11 @@ func newSection(id uint64, p *policy.Policy, dir policy.Direction) *section {
 	return s
 }
 
-// hold gives the section ids and terms when the first set takes it.
-func (s *section) hold(tt *termTable, lastRule *RuleID) {
+// hold gives the section ids and terms when the first set takes it, and
+// reports whether this is the first.
+func (s *section) hold(tt *termTable, lastRule *RuleID) bool {
 	if s.sets++; s.sets > 1 {
-		return
+		return false
 	}
 	rules := s.policy.Rules[s.dir]
 	s.first = *lastRule + 1
@@ -55,6 +56,7 @@ func (s *section) hold(tt *termTable, lastRule *RuleID) {
 		s.rules[i] = s.resolve(r, tt)
 		s.rules[i].ID, s.rules[i].Policy = s.first+RuleID(i), s.policy
 	}
+	return true
 }
 
 // release returns whether no set holds the section any more.

@@ -53,6 +53,7 @@ type setTable struct {
 	byID        map[SetID]*Set
 	byRule      map[RuleID]*section
 	fresh       []*Set
+	freshRules  []RuleID
 	idle        []*Set // no subject uses them; some may have been taken up again
 	scratch     []byte
 }
@@ -91,18 +92,30 @@ func (st *setTable) intern(dir policy.Direction, sections []*section, ports []po
 		return set
 	}
 	st.lastSet++
-	set := &Set{ID: st.lastSet, Direction: dir, Ports: ports, key: string(key), sections: sections}
+	set := &Set{
+		ID: st.lastSet, Direction: dir, Ports: ports, key: string(key), sections: sections,
+		Policies: make([]*policy.Policy, 0, len(sections)), Rules: make([]Rule, 0, len(sections)),
+	}
 	for _, s := range sections {
-		s.hold(tt, &st.lastRule)
+		st.holdSection(s, tt)
 		set.Policies = append(set.Policies, s.policy)
 		for _, r := range s.rules {
-			st.byRule[r.ID] = s
 			set.Rules = append(set.Rules, set.withNumbers(r))
 		}
 	}
 	st.byKey[set.key], st.byID[set.ID] = set, set
 	st.fresh = append(st.fresh, set)
 	return set
+}
+
+func (st *setTable) holdSection(s *section, tt *termTable) {
+	if !s.hold(tt, &st.lastRule) {
+		return
+	}
+	for _, r := range s.rules {
+		st.byRule[r.ID] = s
+		st.freshRules = append(st.freshRules, r.ID)
+	}
 }
 
 // withNumbers puts the subject's numbers for the names of an ingress rule.
@@ -184,8 +197,9 @@ func (st *setTable) sweep(tt *termTable) (sets []SetID, rules []RuleID) {
 	return sets, rules
 }
 
-func (st *setTable) takeFresh() []*Set {
-	fresh := st.fresh
-	st.fresh = nil
-	return fresh
+// takeFresh returns the sets and rules that are new since.
+func (st *setTable) takeFresh() ([]*Set, []RuleID) {
+	sets, rules := st.fresh, st.freshRules
+	st.fresh, st.freshRules = nil, nil
+	return sets, rules
 }

@@ -14,14 +14,28 @@ import (
 // subject is a pod of this node that policies may select: not in the host's
 // network, not terminal. It may have no address yet.
 type subject struct {
-	pod *pod
-	ns  *namespace
-	// versions of the policies that select it, by name: kept, since a change
-	// of one policy among a thousand must not look at the others again.
-	versions []*version
+	pod      *pod
+	ns       *namespace
+	selected *selection
 	sets     [2]*Set // by direction; nil: not isolated
 	told     bool
 	uid      string // as told
+}
+
+// selection is the versions of the policies that select a subject, by name:
+// kept, since a change of one policy among a thousand must not look at the
+// others again. Subjects alike share one, which then never changes.
+type selection struct {
+	versions []*version
+	subjects int // that have it
+}
+
+func (s *subject) take(sel *selection) {
+	if s.selected != nil {
+		s.selected.subjects--
+	}
+	sel.subjects++
+	s.selected = sel
 }
 
 func (e *Engine) setSubject(p *pod) {
@@ -35,7 +49,7 @@ func (e *Engine) setSubject(p *pod) {
 		s.ns.subjects[key.Name] = s
 		e.subjects[key] = s
 	}
-	s.versions = selecting(s.ns, p.object)
+	s.take(&selection{versions: selecting(s.ns, p.object)})
 	e.staleSubjects[s] = struct{}{}
 }
 
@@ -47,6 +61,7 @@ func (e *Engine) deleteSubject(key policy.ObjectKey, d *Delta) {
 	delete(e.subjects, key)
 	delete(e.staleSubjects, s)
 	delete(s.ns.subjects, key.Name)
+	s.selected.subjects--
 	e.forgetNamespace(s.ns)
 	for _, set := range s.sets {
 		e.sets.release(set)
@@ -91,9 +106,10 @@ const alikeLimit = 8
 
 func (list *alikeSubjects) setsOf(e *Engine, s *subject) [2]*Set {
 	for _, a := range *list {
-		if slices.Equal(a.of.versions, s.versions) && slices.Equal(a.of.pod.object.Ports, s.pod.object.Ports) {
-			return a.sets
+		if !s.selectedAs(a.of) || !slices.Equal(a.of.pod.object.Ports, s.pod.object.Ports) {
+			continue
 		}
+		return a.sets
 	}
 	sets := e.setsOf(s)
 	if len(*list) == alikeLimit {
@@ -103,10 +119,20 @@ func (list *alikeSubjects) setsOf(e *Engine, s *subject) [2]*Set {
 	return sets
 }
 
+// selectedAs reports whether the same policies select both; they share the
+// list of them from then on.
+func (s *subject) selectedAs(other *subject) bool {
+	if s.selected != other.selected && !slices.Equal(s.selected.versions, other.selected.versions) {
+		return false
+	}
+	s.take(other.selected)
+	return true
+}
+
 func (e *Engine) setsOf(s *subject) (sets [2]*Set) {
 	for _, dir := range policy.Directions {
-		sections := make([]*section, 0, len(s.versions))
-		for _, v := range s.versions {
+		sections := make([]*section, 0, len(s.selected.versions))
+		for _, v := range s.selected.versions {
 			if v.policy.Isolates[dir] {
 				sections = append(sections, e.sets.section(v, dir))
 			}
@@ -116,22 +142,58 @@ func (e *Engine) setsOf(s *subject) (sets [2]*Set) {
 	return sets
 }
 
-// replaceVersion is Engine.replaceVersion for one subject; false: neither
-// version selects it.
-func (s *subject) replaceVersion(name string, v *version) bool {
-	i, was := slices.BinarySearchFunc(s.versions, name, func(v *version, name string) int {
+// replacement is what becomes of a selection when a policy of that name gets
+// another version, nil if it goes.
+type replacement struct {
+	name    string
+	version *version
+	of      map[*selection]*replaced
+}
+
+// replaced is what becomes of a selection that subjects share: with the new
+// version, or without any. Each is made at first need.
+type replaced struct{ with, without *selection }
+
+// in reports whether the old version or the new one selects s.
+func (r *replacement) in(s *subject) bool {
+	at, was := slices.BinarySearchFunc(s.selected.versions, r.name, func(v *version, name string) int {
 		return strings.Compare(v.policy.Name, name)
 	})
-	is := v != nil && v.selects(s.pod.object)
+	is := r.version != nil && r.version.selects(s.pod.object)
+	if !was && !is {
+		return false
+	}
+	next := r.of[s.selected]
+	if next == nil && s.selected.subjects == 1 {
+		s.selected.replace(at, was, is, r.version)
+		return true
+	}
+	if next == nil {
+		next = &replaced{}
+		r.of[s.selected] = next
+	}
+	to := &next.without
+	if is {
+		to = &next.with
+	}
+	if *to == nil {
+		*to = &selection{versions: slices.Clone(s.selected.versions)}
+		(*to).replace(at, was, is, r.version)
+	}
+	s.take(*to)
+	return true
+}
+
+// replace puts v at a place where a version was, or is to be.
+func (s *selection) replace(at int, was, is bool, v *version) {
 	switch {
 	case was && is:
-		s.versions[i] = v
+		s.versions[at] = v
 	case was:
-		s.versions = slices.Delete(s.versions, i, i+1)
+		s.versions = slices.Delete(s.versions, at, at+1)
 	case is:
-		s.versions = slices.Insert(s.versions, i, v)
+		s.versions = slices.Insert(s.versions, at, v)
 	}
-	return was || is
 }
 
 func (v *version) selects(p *policy.Pod) bool {

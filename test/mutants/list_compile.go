@@ -10,7 +10,7 @@ var compileMutants = []Mutant{
 	{"egress-name-of-any-protocol", 13, "policy/compile/row.go", `own.Name == p.Name && own.Protocol == p.Protocol`, `own.Name == p.Name`, "the number of a peer's UDP port would be open for TCP", corpus},
 	{"name-has-one-number", 13, "policy/compile/row.go", `claims = append(claims, claim{p.Protocol, interval{int(own.Number), int(own.Number), rule}})`, `return append(claims, claim{p.Protocol, interval{int(own.Number), int(own.Number), rule}})`, "of a name used twice one number would be closed", corpus},
 	{"protocol-row-hides-all-ports", 16, "policy/compile/row.go", `if c.protocol == protocol || c.protocol == 0 {`, `if c.protocol == protocol {`, "a rule for one port would take away what another allows in all", corpus},
-	{"class-row-hides-any-peer", 16, "policy/compile/row.go", `rules := slices.Clone(s.anyPeer)`, `rules := slices.Clone(s.anyPeer[:len(s.anyPeer)*int(max(1-int64(class.ID), 0))])`, "a rule for one peer would take away what another allows to all", corpus},
+	{"class-row-hides-any-peer", 16, "policy/compile/row.go", `rules := append(b.rules[:0], s.anyPeer...)`, `rules := append(b.rules[:0], s.anyPeer[:len(s.anyPeer)*int(max(1-int64(class.ID), 0))]...)`, "a rule for one peer would take away what another allows to all", corpus},
 	{"neighbouring-rules-joined", 16, "policy/compile/row.go", `joined[n-1].rule == v.rule && joined[n-1].hi+1 == v.lo`, `joined[n-1].hi+1 == v.lo`, "the rule next to the deciding one would be shown", corpus},
 	{"last-rule-decides", 16, "policy/compile/row.go", `for _, c := range claims {
 		if c.protocol == protocol`, `for _, c := range slices.Backward(claims) {

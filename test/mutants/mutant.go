@@ -43,6 +43,9 @@ func translation(test string) Suite { return Suite{"./test/service", "^" + test 
 
 var collusion = translation("TestCollusion")
 
+// histories is what comes of changes in many orders.
+var histories = Suite{"./policy/compile", "^(TestRandomHistories|TestNoWrongInstant)$"}
+
 // remarks is what is told of rules that mean nothing.
 var remarks = Suite{"./policy/resolve", "^TestRemarks$"}
 
