@@ -70,7 +70,7 @@ func Run(ctx context.Context, setup Setup) (err error) {
 		return fmt.Errorf("watch interfaces: %w", err)
 	}
 	ctl, err := newController(controllerParts{
-		options: o, dp: dp, dir: dir, state: st, metrics: m, problems: source, notices: rec.notices, look: links.Look, log: log,
+		options: o, dp: dp, dir: dir, state: st, metrics: m, problems: source, notices: rec.notices, look: links.Look, garbage: newGarbage(), log: log,
 	})
 	if err != nil {
 		return err
@@ -103,6 +103,7 @@ func Run(ctx context.Context, setup Setup) (err error) {
 	g.Go(func() error { return links.Run(ctx, ctl.links) })
 	g.Go(func() error { return ctl.run(ctx, batches) })
 	g.Go(func() error { return ctl.inspectAll(ctx) })
+	g.Go(func() error { return ctl.garbage.run(ctx) })
 	g.Go(func() error { return rec.events(ctx) })
 	g.Go(func() error { return rec.sweeps(ctx) })
 	g.Go(func() error { return api.Run(ctx, doors.socket) })

@@ -33,6 +33,7 @@ type controllerParts struct {
 	problems problemReader
 	notices  notices
 	look     func() // has the interfaces looked at again
+	garbage  garbage
 	log      *slog.Logger
 }
 
@@ -55,6 +56,7 @@ type controller struct {
 	finished      bool
 	inspectable   chan struct{}    // closed when finished
 	changed       bool             // objects, since remarked
+	reruled       bool             // policies, since collected
 	remarked      time.Time        // when the rules were last compared with the pods
 	uncollected   time.Time        // since when there may be something to collect; zero: there is not
 	collected     time.Time        // the last time
@@ -139,6 +141,7 @@ func (c *controller) takeBatch(b policy.Batch) {
 		c.look() // its veth may be there, with addresses that nobody told of
 	}
 	c.synced = c.synced || b.Synced
+	c.reruled = c.reruled || len(b.Policies)+len(b.DeletedPolicies) > 0
 	c.collectSoon()
 	c.changed = true
 	c.reportManifests()
@@ -162,6 +165,11 @@ func (c *controller) collectSoon() {
 func (c *controller) collect() {
 	c.uncollected, c.collected, c.pause = time.Time{}, time.Now(), nil
 	c.push(c.engine.Collect(), time.Time{})
+	// Pods that come and go make little garbage, and leave few such moments.
+	if c.reruled {
+		c.reruled = false
+		c.garbage.moment()
+	}
 }
 
 // push applies a delta. An update that finds no room is kept by the data path
