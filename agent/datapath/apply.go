@@ -73,10 +73,17 @@ func (d *Datapath) checkRoom(u compile.Update) error {
 			prefixes++
 		}
 	}
-	return errors.Join(
-		d.room(bpf.WeirMapRows, d.tables.rows+len(u.Rows)),
-		d.room(bpf.WeirMapPeers, peers),
-		d.room(bpf.WeirMapCidrs, prefixes))
+	var errs []error
+	if len(u.Rows) > 0 {
+		errs = append(errs, d.room(bpf.WeirMapRows, d.tables.rows+len(u.Rows)))
+	}
+	if peers > len(d.tables.peers) {
+		errs = append(errs, d.room(bpf.WeirMapPeers, peers))
+	}
+	if prefixes > len(d.tables.prefixes) {
+		errs = append(errs, d.room(bpf.WeirMapCidrs, prefixes))
+	}
+	return errors.Join(errs...)
 }
 
 func (d *Datapath) room(table string, need int) error {
@@ -245,6 +252,9 @@ func (d *Datapath) flip(u compile.Update) (bool, error) {
 	}
 	for _, s := range u.Subjects {
 		d.subjects[s.Pod] = s
+	}
+	if len(u.GoneSubjects)+len(u.Subjects) == 0 {
+		return false, nil // most changes: an address of a peer
 	}
 	changed := map[policy.ObjectKey]bool{}
 	for _, pod := range u.GoneSubjects {

@@ -248,21 +248,35 @@ func ingressQdisc(ifindex int) (string, error) {
 	return kinds[ifindex], err
 }
 
-// listFilters lists a hook's filters of chain 0 in the order in which they run.
+// listFilters is filters for who looks at one interface.
 func listFilters(ifindex int, hook Hook) ([]netlink.Filter, error) {
-	kinds, err := listQdiscs()
-	if err != nil {
-		return nil, err
-	}
-	return kinds.filters(ifindex, hook)
+	return qdiscs(nil).filters(ifindex, hook)
 }
 
-// filters is listFilters for who has listed the qdiscs.
+// filters lists a hook's filters of chain 0 in the order in which they run. An
+// interface without a qdisc is asked only where qdiscs were not listed; the
+// list of all is asked for only where there are filters to tell apart.
 func (q qdiscs) filters(ifindex int, hook Hook) ([]netlink.Filter, error) {
-	// An ingress qdisc answers with its ingress filters whatever is asked.
-	if kind := q[ifindex]; kind == "" || (kind == "ingress" && hook == ToPod) {
+	if q != nil && !q.has(ifindex, hook) {
 		return nil, nil
 	}
+	filters, err := filtersBelow(ifindex, hook)
+	if err != nil || len(filters) == 0 || q != nil || hook == FromPod {
+		return filters, err
+	}
+	if q, err = listQdiscs(); err != nil || !q.has(ifindex, hook) {
+		return nil, err
+	}
+	return filters, nil
+}
+
+// has reports whether filters of a hook are below an interface's qdisc. An
+// ingress qdisc answers with its ingress filters whatever is asked.
+func (q qdiscs) has(ifindex int, hook Hook) bool {
+	return q[ifindex] == "clsact" || q[ifindex] == "ingress" && hook == FromPod
+}
+
+func filtersBelow(ifindex int, hook Hook) ([]netlink.Filter, error) {
 	all, err := wholeList(func() ([]netlink.Filter, error) { return netlink.FilterList(linkOf(ifindex), hook.parent()) })
 	if gone(err) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, nil // no device, or no qdisc that has this hook

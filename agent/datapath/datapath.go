@@ -49,7 +49,8 @@ type Datapath struct {
 
 	mu        sync.Mutex // all below
 	tables    tables
-	bindings  map[int]*binding // by ifindex
+	raised    [markCount]uint64 // the marks that are in the kernel at least
+	bindings  map[int]*binding  // by ifindex
 	subjects  map[policy.ObjectKey]compile.SubjectSets
 	recovered map[int]Recovered
 	departed  map[int]uint32 // ifindex -> slot, until its flows are swept

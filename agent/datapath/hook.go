@@ -65,16 +65,13 @@ type attacher interface {
 	Attach(ifindex int, hook Hook, program programPair) error
 	// Detach is no error where nothing is attached or the link is gone.
 	Detach(ifindex int, hook Hook) error
+	// Position of weir on the hook; seen is nil where qdiscs were not listed.
 	Position(ifindex int, hook Hook, seen qdiscs) (Position, error)
 }
 
 // positionOn is Position for who looks at one interface.
 func positionOn(a attacher, ifindex int, hook Hook) (Position, error) {
-	seen, err := listQdiscs()
-	if err != nil {
-		return Position{Hook: hook}, err
-	}
-	return a.Position(ifindex, hook, seen)
+	return a.Position(ifindex, hook, nil)
 }
 
 // Position of weir's program on one hook.

@@ -154,6 +154,7 @@ const (
 	markClass = 0
 	markSet   = 1
 	markRule  = 2
+	markCount = 3
 )
 
 // reservedSet is the set of the self test; no mark follows it.
@@ -173,16 +174,19 @@ func (d *Datapath) Marks() (resolve.Marks, error) {
 }
 
 func (d *Datapath) raiseMark(index uint32, to uint32) error {
+	if uint64(to) <= d.raised[index] {
+		return nil
+	}
 	m := d.maps[bpf.WeirMapMarks]
 	var current uint64
 	if err := m.Lookup(index, &current); err != nil {
 		return fmt.Errorf("read mark %d: %w", index, err)
 	}
-	if uint64(to) <= current {
-		return nil
+	if uint64(to) > current {
+		if err := m.Put(index, uint64(to)); err != nil {
+			return fmt.Errorf("raise mark %d: %w", index, err)
+		}
 	}
-	if err := m.Put(index, uint64(to)); err != nil {
-		return fmt.Errorf("raise mark %d: %w", index, err)
-	}
+	d.raised[index] = max(current, uint64(to))
 	return nil
 }
