@@ -75,14 +75,14 @@ bench-report: ## Make test/bench/REPORT.md and its plots of the results
 generate: packages-generate ## Make the BPF objects, their Go types and the protobuf code again
 	@clang-19 --version | grep -q 'version $(CLANG_VERSION) ' || { echo "clang-19 is not $(CLANG_VERSION): the objects would differ; install that release of Debian's clang-19" >&2; exit 1; }
 	@mkdir -p $(BIN)
-	go generate ./bpf ./test/bench/packets
+	go generate ./bpf ./test/bench/packets ./test/bench/floor
 	go build -o $(BIN)/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
 	PATH=$(CURDIR)/$(BIN):$$PATH protoc -I api/v1 --go_out=paths=source_relative:api/v1 --go-grpc_out=paths=source_relative:api/v1 api/v1/weir.proto
 	cd api && go run $(BUF) breaking --against baseline.binpb && go run $(BUF) build --exclude-source-info -o baseline.binpb
 
 .PHONY: check-generate
 check-generate: generate ## Fail if the committed generated files are not what the sources make
-	@git diff --exit-code --stat -- bpf api test/bench/packets || { echo "generated files differ from the sources: run make generate and commit" >&2; exit 1; }
+	@git diff --exit-code --stat -- bpf api test/bench/packets test/bench/floor || { echo "generated files differ from the sources: run make generate and commit" >&2; exit 1; }
 
 .PHONY: lint
 lint: lint-modules ## gofmt, go vet, staticcheck, errorlint, buf (API: lint, breaking changes), clang-format
@@ -91,7 +91,7 @@ lint: lint-modules ## gofmt, go vet, staticcheck, errorlint, buf (API: lint, bre
 	go run $(STATICCHECK) -checks '$(STATICCHECKS)' ./...
 	go run $(ERRORLINT) ./...
 	cd api && go run $(BUF) lint && go run $(BUF) breaking --against baseline.binpb
-	@if command -v clang-format-19 >/dev/null; then clang-format-19 --dry-run --Werror bpf/src/*.[ch] test/bench/packets/src/*.c; else echo "clang-format-19 is not installed: C not checked (make packages-generate installs it)"; fi
+	@if command -v clang-format-19 >/dev/null; then clang-format-19 --dry-run --Werror bpf/src/*.[ch] test/bench/packets/src/*.c test/bench/floor/src/*.c; else echo "clang-format-19 is not installed: C not checked (make packages-generate installs it)"; fi
 
 # The other modules. Packages that hold Kubernetes itself are left out: reading
 # them takes minutes.

@@ -6,7 +6,7 @@
 // and events that its packets were what it says.
 //
 // Beside them runs a program that does nothing but the operations of the kernel
-// that the case cannot do without (src/floor.h).
+// that the case cannot do without (test/bench/floor).
 //
 // Where tuples change, a program of this package (src/feed.bpf.c) writes the
 // next one into the packet and tail-calls the program that is measured.

@@ -13,15 +13,6 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type FeedDropKey struct {
-	_         structs.HostLayout
-	Ifindex   uint32
-	Direction uint8
-	Reason    uint8
-	Verdict   uint8
-	Pad       uint8
-}
-
 type FeedFeed struct {
 	_           structs.HostLayout
 	Next        uint64
@@ -36,60 +27,13 @@ type FeedFeed struct {
 	Pad         uint8
 }
 
-type FeedFlow struct {
-	_         structs.HostLayout
-	TxPackets uint64
-	TxBytes   uint64
-	RxPackets uint64
-	RxBytes   uint64
-	First     uint32
-	LastTx    uint32
-	LastRx    uint32
-	Epoch     uint32
-	Set       uint32
-	Rule      uint32
-	Initiator uint8
-	Verdict   uint8
-	Reason    uint8
-	Flags     uint8
-	TcpTx     uint8
-	TcpRx     uint8
-	Tag       uint16
-}
-
-type FeedFlowKey struct {
-	_          structs.HostLayout
-	Ifindex    uint32
-	Local      [16]uint8
-	Remote     [16]uint8
-	LocalPort  uint16
-	RemotePort uint16
-	Protocol   uint8
-	Pad        [3]uint8
-}
-
-type FeedTraffic struct {
-	_       structs.HostLayout
-	Packets uint64
-	Bytes   uint64
-}
-
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FeedMapDrops          = "drops"
-	FeedMapEventsAllowed  = "events_allowed"
-	FeedMapFeeds          = "feeds"
-	FeedMapFlows          = "flows"
-	FeedMapFlowsSpill     = "flows_spill"
-	FeedMapTarget         = "target"
-	FeedProgFeedNext      = "feed_next"
-	FeedProgFloorDenied   = "floor_denied"
-	FeedProgFloorEvicting = "floor_evicting"
-	FeedProgFloorKnown    = "floor_known"
-	FeedProgFloorNew      = "floor_new"
-	FeedProgFloorRepeat   = "floor_repeat"
+	FeedMapFeeds     = "feeds"
+	FeedMapTarget    = "target"
+	FeedProgFeedNext = "feed_next"
 )
 
 // LoadFeed returns the embedded CollectionSpec for Feed.
@@ -134,24 +78,15 @@ type FeedSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FeedProgramSpecs struct {
-	FeedNext      *ebpf.ProgramSpec `ebpf:"feed_next"`
-	FloorDenied   *ebpf.ProgramSpec `ebpf:"floor_denied"`
-	FloorEvicting *ebpf.ProgramSpec `ebpf:"floor_evicting"`
-	FloorKnown    *ebpf.ProgramSpec `ebpf:"floor_known"`
-	FloorNew      *ebpf.ProgramSpec `ebpf:"floor_new"`
-	FloorRepeat   *ebpf.ProgramSpec `ebpf:"floor_repeat"`
+	FeedNext *ebpf.ProgramSpec `ebpf:"feed_next"`
 }
 
 // FeedMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FeedMapSpecs struct {
-	Drops         *ebpf.MapSpec `ebpf:"drops"`
-	EventsAllowed *ebpf.MapSpec `ebpf:"events_allowed"`
-	Feeds         *ebpf.MapSpec `ebpf:"feeds"`
-	Flows         *ebpf.MapSpec `ebpf:"flows"`
-	FlowsSpill    *ebpf.MapSpec `ebpf:"flows_spill"`
-	Target        *ebpf.MapSpec `ebpf:"target"`
+	Feeds  *ebpf.MapSpec `ebpf:"feeds"`
+	Target *ebpf.MapSpec `ebpf:"target"`
 }
 
 // FeedVariableSpecs contains global variables before they are loaded into the kernel.
@@ -180,21 +115,13 @@ func (o *FeedObjects) Close() error {
 //
 // It can be passed to LoadFeedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FeedMaps struct {
-	Drops         *ebpf.Map `ebpf:"drops"`
-	EventsAllowed *ebpf.Map `ebpf:"events_allowed"`
-	Feeds         *ebpf.Map `ebpf:"feeds"`
-	Flows         *ebpf.Map `ebpf:"flows"`
-	FlowsSpill    *ebpf.Map `ebpf:"flows_spill"`
-	Target        *ebpf.Map `ebpf:"target"`
+	Feeds  *ebpf.Map `ebpf:"feeds"`
+	Target *ebpf.Map `ebpf:"target"`
 }
 
 func (m *FeedMaps) Close() error {
 	return _FeedClose(
-		m.Drops,
-		m.EventsAllowed,
 		m.Feeds,
-		m.Flows,
-		m.FlowsSpill,
 		m.Target,
 	)
 }
@@ -209,22 +136,12 @@ type FeedVariables struct {
 //
 // It can be passed to LoadFeedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FeedPrograms struct {
-	FeedNext      *ebpf.Program `ebpf:"feed_next"`
-	FloorDenied   *ebpf.Program `ebpf:"floor_denied"`
-	FloorEvicting *ebpf.Program `ebpf:"floor_evicting"`
-	FloorKnown    *ebpf.Program `ebpf:"floor_known"`
-	FloorNew      *ebpf.Program `ebpf:"floor_new"`
-	FloorRepeat   *ebpf.Program `ebpf:"floor_repeat"`
+	FeedNext *ebpf.Program `ebpf:"feed_next"`
 }
 
 func (p *FeedPrograms) Close() error {
 	return _FeedClose(
 		p.FeedNext,
-		p.FloorDenied,
-		p.FloorEvicting,
-		p.FloorKnown,
-		p.FloorNew,
-		p.FloorRepeat,
 	)
 }
 

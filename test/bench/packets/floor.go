@@ -9,13 +9,14 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/weirnet/weir/policy"
+	"github.com/weirnet/weir/test/bench/floor"
 	"github.com/weirnet/weir/test/bench/rig"
 )
 
-// floorNames are the programs of src/floor.h by case.
+// floorNames are the programs of test/bench/floor by case.
 var floorNames = map[string]string{
-	EstablishedOne: FeedProgFloorKnown, EstablishedSome: FeedProgFloorKnown, EstablishedMany: FeedProgFloorKnown,
-	New: FeedProgFloorNew, NewEvicting: FeedProgFloorEvicting, DeniedFirst: FeedProgFloorDenied, DeniedRepeat: FeedProgFloorRepeat,
+	EstablishedOne: floor.FloorProgFloorKnown, EstablishedSome: floor.FloorProgFloorKnown, EstablishedMany: floor.FloorProgFloorKnown,
+	New: floor.FloorProgFloorNew, NewEvicting: floor.FloorProgFloorEvicting, DeniedFirst: floor.FloorProgFloorDenied, DeniedRepeat: floor.FloorProgFloorRepeat,
 }
 
 // newFloors loads programs that do nothing but the kernel's operations of a
@@ -31,11 +32,11 @@ func newFloors(of *ebpf.Program) (floors map[string]runner, err error) {
 			err = errors.Join(fmt.Errorf("load the programs that show the floor: %w", err), closeFloors(floors))
 		}
 	}()
-	spec, err := LoadFeed()
+	spec, err := floor.LoadFloor()
 	if err != nil {
 		return floors, err
 	}
-	for _, name := range []string{FeedMapFlows, FeedMapFlowsSpill, FeedMapEventsAllowed, FeedMapDrops} {
+	for _, name := range []string{floor.FloorMapFlows, floor.FloorMapFlowsSpill, floor.FloorMapEventsAllowed, floor.FloorMapDrops} {
 		if maps[name], err = rig.Map(of, name); err != nil {
 			return floors, err
 		}

@@ -15,7 +15,7 @@ func (r results) page(plots map[string]string) string {
 	var b strings.Builder
 	b.WriteString("# Benchmarks\n\nMade by `make bench-report` out of test/bench/out; not to be edited.\n")
 	if targets := r.targets(); len(targets) > 0 {
-		b.WriteString("\n## Targets\n\nThe worst of all programs, families, wirings, rows and policies that were measured. The floor of packets is what the kernel takes for the operations that a case cannot do without, on the same tables: the lookup of the flow, its counters or its entry, the event; no policy and no checks (test/bench/packets/src/floor.h). That of traffic is empty programs at the hooks that weir has. That of a change of policy, all p99: the same rounds without those in which the machine stopped one of its CPUs, and what that adds to work that has nothing to do with weir.\n\n")
+		b.WriteString("\n## Targets\n\nThe worst of all programs, families, wirings, rows and policies that were measured. The floor of packets is what the kernel takes for the operations that a case cannot do without, on the same tables: the lookup of the flow, its counters or its entry, the event; no policy and no checks (test/bench/floor). That of traffic is the same by programs on the pods' veths, which find or make the entry of each packet and tell of each new one, with an empty one behind translation (flow table alone), and empty programs at all hooks that weir has. That of a change of policy, all p99: the same rounds without those in which the machine stopped one of its CPUs, and what that adds to work that has nothing to do with weir.\n\n")
 		var rows [][]string
 		for _, t := range targets {
 			rows = append(rows, []string{t.what, t.limit, t.measured, t.floor, map[bool]string{true: "yes", false: "**no**"}[t.met]})

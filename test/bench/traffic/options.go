@@ -22,7 +22,7 @@ const (
 type Options struct {
 	Bin string // folder of weir-agent and weir
 	// Beside is the folder of another build. Set: only the two builds, the
-	// baseline and empty programs are compared.
+	// baseline, empty programs and the flow table alone are compared.
 	Beside    string
 	Wirings   []netns.Wiring
 	Policies  []int // that select both pods, growing; the last one allows the traffic

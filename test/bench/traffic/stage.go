@@ -10,12 +10,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
-
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/link"
 
 	"github.com/weirnet/weir/test/netns"
 	"github.com/weirnet/weir/test/node"
@@ -29,8 +26,8 @@ type stage struct {
 	folder  string
 	ends    *ends
 	agent   *node.Agent
-	empty   []*ebpf.Program
-	links   []link.Link
+	// opened are programs, their links and the reader of their events.
+	opened []io.Closer
 	// transactions of a run, by workload.
 	transactions map[string]int
 }
@@ -78,58 +75,6 @@ func newStage(ctx context.Context, o Options, v variant, w netns.Wiring, number 
 }
 
 func translate(_ context.Context, s *stage) error { return translation(s.node) }
-
-// newEmpty is a program that passes everything.
-func (s *stage) newEmpty(kind ebpf.ProgramType, attach ebpf.AttachType, pass int32) (*ebpf.Program, error) {
-	empty, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "empty", Type: kind, AttachType: attach, License: "Dual BSD/GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, pass), asm.Return()},
-	})
-	if err == nil {
-		s.empty = append(s.empty, empty)
-	}
-	return empty, err
-}
-
-// attachEmpty puts empty programs where weir has its own, on the pods' veths.
-func attachEmpty(_ context.Context, s *stage) error {
-	const next = -1 // TCX_NEXT
-	empty, err := s.newEmpty(ebpf.SchedCLS, ebpf.AttachNone, next)
-	if err != nil {
-		return err
-	}
-	return s.node.Do(func() error {
-		for _, pod := range s.node.Pods {
-			for _, hook := range []ebpf.AttachType{ebpf.AttachTCXIngress, ebpf.AttachTCXEgress} {
-				l, err := link.AttachTCX(link.TCXOptions{Interface: pod.Ifindex, Program: empty, Attach: hook})
-				if err != nil {
-					return err
-				}
-				s.links = append(s.links, l)
-			}
-		}
-		return nil
-	})
-}
-
-// attachEmptyHooks: behind translation, too. Nothing in these places can be
-// cheaper.
-func attachEmptyHooks(ctx context.Context, s *stage) error {
-	if err := attachEmpty(ctx, s); err != nil {
-		return err
-	}
-	const accept = 1
-	empty, err := s.newEmpty(ebpf.Netfilter, ebpf.AttachNetfilter, accept)
-	if err != nil {
-		return err
-	}
-	return s.node.Do(func() error {
-		l, err := link.AttachNetfilter(link.NetfilterOptions{Program: empty, ProtocolFamily: link.NetfilterProtoIPv4, Hook: link.NetfilterInetForward, Priority: 10})
-		if err == nil {
-			s.links = append(s.links, l)
-		}
-		return err
-	})
-}
 
 func prepareAgent(ctx context.Context, s *stage) error {
 	if s.variant.service {
@@ -213,11 +158,8 @@ func (s *stage) close() error {
 	if s.agent != nil {
 		errs = append(errs, s.agent.Close())
 	}
-	for _, l := range s.links {
-		errs = append(errs, l.Close())
-	}
-	for _, p := range s.empty {
-		errs = append(errs, p.Close())
+	for _, c := range slices.Backward(s.opened) {
+		errs = append(errs, c.Close())
 	}
 	if s.node != nil {
 		errs = append(errs, s.node.Close())

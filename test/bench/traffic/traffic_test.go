@@ -58,7 +58,7 @@ func TestCompared(t *testing.T) {
 			t.Errorf("%s runs the build in %s, want %s", v.name, bin, want)
 		}
 	}
-	if want := []string{Nothing, EmptyHooks, Weir, Beside}; !slices.Equal(names, want) {
+	if want := []string{Nothing, EmptyHooks, Table, Weir, Beside}; !slices.Equal(names, want) {
 		t.Errorf("variants %q, want %q", names, want)
 	}
 }

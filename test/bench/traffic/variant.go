@@ -15,6 +15,7 @@ const (
 	Nothing        = "nothing"
 	EmptyTCX       = "empty TCX"
 	EmptyHooks     = "empty TCX and hook"
+	Table          = "flow table alone"
 	Weir           = "weir"
 	IptablesLegacy = "iptables-legacy, ipset"
 	IptablesNFT    = "iptables-nft, ipset"
@@ -48,6 +49,7 @@ func variants() []variant {
 		{name: Nothing},
 		{name: EmptyTCX, baseline: Nothing, once: attachEmpty},
 		{name: EmptyHooks, baseline: Nothing, once: attachEmptyHooks},
+		{name: Table, baseline: Nothing, once: attachTable},
 		{name: Weir, baseline: Nothing, once: prepareAgent, policies: (*stage).weirPolicies},
 		{name: IptablesLegacy, baseline: Nothing, policies: ipt("iptables-legacy-restore")},
 		{name: IptablesNFT, baseline: Nothing, policies: ipt("iptables-nft-restore")},
@@ -67,7 +69,7 @@ func (o Options) variantsOf(w netns.Wiring) []variant {
 		if o.Beside == "" {
 			return v.name == Beside
 		}
-		return !slices.Contains([]string{Nothing, EmptyHooks, Weir, Beside}, v.name)
+		return !slices.Contains([]string{Nothing, EmptyHooks, Table, Weir, Beside}, v.name)
 	})
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* For benchmarks alone: writes the next tuple into the packet and hands it to
- * the program that is measured, to an empty one, or to one of floor.h. */
+ * the program that is measured, to an empty one, or to one of ../floor. */
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <stdbool.h>
@@ -91,7 +91,5 @@ int feed_next(struct __sk_buff *skb)
 	bpf_tail_call(skb, &target, 0);
 	return 1;
 }
-
-#include "floor.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
