@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Record of a process that was started.
@@ -23,29 +25,38 @@ type Record struct {
 // Running says whether the recorded process is still there. One that ended
 // and was not waited for yet is not.
 func (r Record) Running() bool {
-	state, start, err := stat(r.PID)
-	return err == nil && start == r.Start && state != "Z" && state != "X"
+	fd, err := unix.PidfdOpen(r.PID, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	if start, err := startOf(r.PID); err != nil || start != r.Start {
+		return false
+	}
+	// Not the state in /proc: it is a zombie's also for a moment in which
+	// another thread than the first turns the process into another program.
+	ended, err := waitFor(fd, 0)
+	return err == nil && !ended
 }
 
-// stat reads state and start time.
-func stat(pid int) (state string, start uint64, err error) {
+// startOf reads a process's start time.
+func startOf(pid int) (uint64, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return "", 0, err
+		return 0, err
 	}
-	return parseStat(string(raw))
+	return parseStart(string(raw))
 }
 
-// parseStat begins behind the last parenthesis: the name before it is chosen
+// parseStart begins behind the last parenthesis: the name before it is chosen
 // by the process and may hold anything, "a) R 1 (b" for one.
-func parseStat(line string) (state string, start uint64, err error) {
+func parseStart(line string) (uint64, error) {
 	end := strings.LastIndexByte(line, ')')
 	fields := strings.Fields(line[end+1:])
 	if end < 0 || len(fields) < 20 {
-		return "", 0, fmt.Errorf("not a line of /proc/PID/stat: %q", line)
+		return 0, fmt.Errorf("not a line of /proc/PID/stat: %q", line)
 	}
-	start, err = strconv.ParseUint(fields[19], 10, 64)
-	return fields[0], start, err
+	return strconv.ParseUint(fields[19], 10, 64)
 }
 
 // Folder of records.

@@ -51,7 +51,7 @@ func (f Folder) Start(c Command) (*Process, error) {
 		return nil, fmt.Errorf("start %s: %w", c.Name, err)
 	}
 	p := &Process{Record: Record{Name: c.Name, PID: cmd.Process.Pid}, gate: gate}
-	if _, p.Record.Start, err = stat(p.PID); err == nil {
+	if p.Record.Start, err = startOf(p.PID); err == nil {
 		err = f.put(p.Record)
 	}
 	if err != nil {

@@ -50,7 +50,7 @@ func end(r Record, grace time.Duration) error {
 	defer unix.Close(fd)
 	// A leader that is a zombie already may have threads that still end, and
 	// process 1 of a namespace ends with all the others: it is waited for too.
-	if _, start, err := stat(r.PID); err != nil || start != r.Start {
+	if start, err := startOf(r.PID); err != nil || start != r.Start {
 		return nil // gone, and the id perhaps another's
 	}
 	for _, try := range []struct {
