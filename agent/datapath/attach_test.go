@@ -193,8 +193,8 @@ func TestBesideIngressQdisc(t *testing.T) {
 	}
 	positions, err := d.Position(p.ifindex)
 	check(t, err)
-	if !positions[FromPod].First() || positions[ToPod].Attached {
-		t.Errorf("%+v, want from_pod first and to_pod not attached", positions)
+	if !positions[FromPod].First() || positions[ToPod].Attached || len(positions[ToPod].Ahead) > 0 {
+		t.Errorf("%+v, want from_pod first, and to_pod not attached, with none ahead", positions)
 	}
 	check(t, d.Unbind(p.ifindex))
 	if kind, err := ingressQdisc(p.ifindex); kind != "ingress" || err != nil {

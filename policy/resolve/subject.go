@@ -106,10 +106,9 @@ const alikeLimit = 8
 
 func (list *alikeSubjects) setsOf(e *Engine, s *subject) [2]*Set {
 	for _, a := range *list {
-		if !s.selectedAs(a.of) || !slices.Equal(a.of.pod.object.Ports, s.pod.object.Ports) {
-			continue
+		if s.selectedAs(a.of) && slices.Equal(a.of.pod.object.Ports, s.pod.object.Ports) {
+			return a.sets
 		}
-		return a.sets
 	}
 	sets := e.setsOf(s)
 	if len(*list) == alikeLimit {
