@@ -7,10 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
@@ -119,17 +117,12 @@ func (s *stage) schedule(name, app string) *pod {
 	s.t.Helper()
 	s.declared = append(s.declared, node.Pod{Namespace: "shop", Name: name, Labels: "app: " + app})
 	must(s.t, s.agent.Replace("manifests/cluster.yaml", node.Manifest("node-a", []string{"shop"}, s.declared)))
-	space := s.node.Name + "-" + name
-	ip(s.t, "netns", "add", space)
-	s.t.Cleanup(func() { ip(s.t, "netns", "del", space) })
-	return &pod{name: name, space: "/run/netns/" + space}
-}
-
-func ip(t *testing.T, args ...string) {
-	t.Helper()
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-		t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
-	}
+	// Not by ip netns: its first call on a machine mounts /run/netns over
+	// itself, and what other tests had mounted there could not be removed.
+	space, err := netns.NewNamespace(s.node.Name + "-" + name)
+	must(s.t, err)
+	s.t.Cleanup(func() { must(s.t, space.Close()) })
+	return &pod{name: name, space: space.Path()}
 }
 
 // list is the configuration as the runtime reads it now.

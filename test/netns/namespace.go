@@ -24,9 +24,9 @@ type Namespace struct {
 // Path is where the namespace is mounted, for setns and nsenter.
 func (n *Namespace) Path() string { return "/run/netns/" + n.Name }
 
-// newNamespace makes a namespace with its loopback up. A namespace of that
+// NewNamespace makes a namespace with its loopback up. A namespace of that
 // name left by a run that died is removed first.
-func newNamespace(name string) (*Namespace, error) {
+func NewNamespace(name string) (*Namespace, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	home, err := vnetns.Get()
@@ -100,7 +100,8 @@ func (n *Namespace) Sysctl(path, value string) error {
 	})
 }
 
-func (n *Namespace) close() error {
+// Close removes the namespace.
+func (n *Namespace) Close() error {
 	n.Link.Close()
 	n.handle.Close()
 	if err := vnetns.DeleteNamed(n.Name); err != nil && !errors.Is(err, os.ErrNotExist) {

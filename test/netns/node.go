@@ -75,10 +75,10 @@ func NewNode(name string, options Options) (node *Node, err error) {
 			err = errors.Join(err, node.Close())
 		}
 	}()
-	if node.Namespace, err = newNamespace(name + "-node"); err != nil {
+	if node.Namespace, err = NewNamespace(name + "-node"); err != nil {
 		return node, err
 	}
-	if node.Outside, err = newNamespace(name + "-out"); err != nil {
+	if node.Outside, err = NewNamespace(name + "-out"); err != nil {
 		return node, err
 	}
 	// sysctls of the namespace: it forwards, and accepts asymmetric routes.
@@ -139,7 +139,7 @@ func (n *Node) addUplink() error {
 // them is cut to mtu bytes on Outside's end alone, so that the far host does not
 // know of it.
 func (n *Node) AddFar(mtu int, addrs ...netip.Addr) (*Namespace, error) {
-	far, err := newNamespace(strings.TrimSuffix(n.Name, "-node") + "-far")
+	far, err := NewNamespace(strings.TrimSuffix(n.Name, "-node") + "-far")
 	if err != nil {
 		return nil, err
 	}
@@ -196,12 +196,12 @@ func (n *Node) addBridge() error {
 func (n *Node) Close() error {
 	var errs []error
 	for _, p := range n.Pods {
-		errs = append(errs, p.close())
+		errs = append(errs, p.Close())
 	}
 	n.Pods = nil
 	for _, ns := range []*Namespace{n.far, n.Outside, n.Namespace} {
 		if ns != nil {
-			errs = append(errs, ns.close())
+			errs = append(errs, ns.Close())
 		}
 	}
 	return errors.Join(errs...)

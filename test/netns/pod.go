@@ -14,7 +14,7 @@ import (
 // AddPod makes a pod with the given addresses, wired as the node's pods are.
 // name is at most 11 characters and appears in the interface's name.
 func (n *Node) AddPod(name string, addrs ...netip.Addr) (*Pod, error) {
-	ns, err := newNamespace(strings.TrimSuffix(n.Name, "-node") + "-" + name)
+	ns, err := NewNamespace(strings.TrimSuffix(n.Name, "-node") + "-" + name)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (n *Node) RemovePod(pod *Pod) error {
 			return fmt.Errorf("remove %s: %w", pod.Ifname, err)
 		}
 	}
-	return pod.close()
+	return pod.Close()
 }
 
 // wireBridged: the host end is a port of the bridge, the subnet is on-link.
