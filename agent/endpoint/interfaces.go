@@ -7,7 +7,12 @@ import (
 	"fmt"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 )
+
+// The library looks for the byte order at its first use and keeps it without a
+// lock: here, before several goroutines use it at once.
+var _ = nl.NativeEndian()
 
 // iface is a Link with what else the reader keeps of it.
 type iface struct {
