@@ -2,7 +2,8 @@
 
 // Package floor has programs that do nothing but the operations of the kernel
 // that keep a table of flows: the lookup, the counters or the entry, the event.
-// No policy and no checks. Benchmarks run them beside weir's, to tell what of a
+// No policy and no checks; those named "ruled" look up, besides, what a policy
+// asks. Benchmarks run them beside weir's, to tell what of a
 // figure is the kernel's.
 package floor
 

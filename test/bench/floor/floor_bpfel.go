@@ -13,6 +13,11 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type FloorAddress struct {
+	_     structs.HostLayout
+	Bytes [16]uint8
+}
+
 type FloorDropKey struct {
 	_         structs.HostLayout
 	Ifindex   uint32
@@ -20,6 +25,17 @@ type FloorDropKey struct {
 	Reason    uint8
 	Verdict   uint8
 	Pad       uint8
+}
+
+type FloorEndpoint struct {
+	_          structs.HostLayout
+	Ifindex    uint32
+	SetIngress uint32
+	SetEgress  uint32
+	Slot       uint32
+	Mode       uint8
+	Flags      uint8
+	Pad        [2]uint8
 }
 
 type FloorFlow struct {
@@ -54,6 +70,43 @@ type FloorFlowKey struct {
 	Pad        [3]uint8
 }
 
+type FloorOwner struct {
+	_       structs.HostLayout
+	Address FloorAddress
+	Ifindex uint32
+}
+
+type FloorPeer struct {
+	_       structs.HostLayout
+	Address FloorAddress
+	Class   uint32
+	Flags   uint32
+}
+
+type FloorRow struct {
+	_         structs.HostLayout
+	Key       FloorRowKey
+	Count     uint16
+	More      uint16
+	Intervals [14]struct {
+		_      structs.HostLayout
+		Lo     uint16
+		Hi     uint16
+		Rule   uint32
+		Action uint8
+		Pad    [3]uint8
+	}
+}
+
+type FloorRowKey struct {
+	_        structs.HostLayout
+	Set      uint32
+	Class    uint32
+	Protocol uint8
+	Page     uint8
+	Pad      [2]uint8
+}
+
 type FloorTraffic struct {
 	_       structs.HostLayout
 	Packets uint64
@@ -64,17 +117,24 @@ type FloorTraffic struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FloorMapDrops          = "drops"
-	FloorMapEventsAllowed  = "events_allowed"
-	FloorMapFlows          = "flows"
-	FloorMapFlowsSpill     = "flows_spill"
-	FloorProgFloorDenied   = "floor_denied"
-	FloorProgFloorEvicting = "floor_evicting"
-	FloorProgFloorFromPod  = "floor_from_pod"
-	FloorProgFloorKnown    = "floor_known"
-	FloorProgFloorNew      = "floor_new"
-	FloorProgFloorRepeat   = "floor_repeat"
-	FloorProgFloorToPod    = "floor_to_pod"
+	FloorMapDrops               = "drops"
+	FloorMapEndpoints           = "endpoints"
+	FloorMapEventsAllowed       = "events_allowed"
+	FloorMapFlows               = "flows"
+	FloorMapFlowsSpill          = "flows_spill"
+	FloorMapLocalIps            = "local_ips"
+	FloorMapPeers               = "peers"
+	FloorMapRows                = "rows"
+	FloorProgFloorDenied        = "floor_denied"
+	FloorProgFloorDeniedRuled   = "floor_denied_ruled"
+	FloorProgFloorEvicting      = "floor_evicting"
+	FloorProgFloorEvictingRuled = "floor_evicting_ruled"
+	FloorProgFloorFromPod       = "floor_from_pod"
+	FloorProgFloorKnown         = "floor_known"
+	FloorProgFloorNew           = "floor_new"
+	FloorProgFloorNewRuled      = "floor_new_ruled"
+	FloorProgFloorRepeat        = "floor_repeat"
+	FloorProgFloorToPod         = "floor_to_pod"
 )
 
 // LoadFloor returns the embedded CollectionSpec for Floor.
@@ -119,13 +179,16 @@ type FloorSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FloorProgramSpecs struct {
-	FloorDenied   *ebpf.ProgramSpec `ebpf:"floor_denied"`
-	FloorEvicting *ebpf.ProgramSpec `ebpf:"floor_evicting"`
-	FloorFromPod  *ebpf.ProgramSpec `ebpf:"floor_from_pod"`
-	FloorKnown    *ebpf.ProgramSpec `ebpf:"floor_known"`
-	FloorNew      *ebpf.ProgramSpec `ebpf:"floor_new"`
-	FloorRepeat   *ebpf.ProgramSpec `ebpf:"floor_repeat"`
-	FloorToPod    *ebpf.ProgramSpec `ebpf:"floor_to_pod"`
+	FloorDenied        *ebpf.ProgramSpec `ebpf:"floor_denied"`
+	FloorDeniedRuled   *ebpf.ProgramSpec `ebpf:"floor_denied_ruled"`
+	FloorEvicting      *ebpf.ProgramSpec `ebpf:"floor_evicting"`
+	FloorEvictingRuled *ebpf.ProgramSpec `ebpf:"floor_evicting_ruled"`
+	FloorFromPod       *ebpf.ProgramSpec `ebpf:"floor_from_pod"`
+	FloorKnown         *ebpf.ProgramSpec `ebpf:"floor_known"`
+	FloorNew           *ebpf.ProgramSpec `ebpf:"floor_new"`
+	FloorNewRuled      *ebpf.ProgramSpec `ebpf:"floor_new_ruled"`
+	FloorRepeat        *ebpf.ProgramSpec `ebpf:"floor_repeat"`
+	FloorToPod         *ebpf.ProgramSpec `ebpf:"floor_to_pod"`
 }
 
 // FloorMapSpecs contains maps before they are loaded into the kernel.
@@ -133,9 +196,13 @@ type FloorProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type FloorMapSpecs struct {
 	Drops         *ebpf.MapSpec `ebpf:"drops"`
+	Endpoints     *ebpf.MapSpec `ebpf:"endpoints"`
 	EventsAllowed *ebpf.MapSpec `ebpf:"events_allowed"`
 	Flows         *ebpf.MapSpec `ebpf:"flows"`
 	FlowsSpill    *ebpf.MapSpec `ebpf:"flows_spill"`
+	LocalIps      *ebpf.MapSpec `ebpf:"local_ips"`
+	Peers         *ebpf.MapSpec `ebpf:"peers"`
+	Rows          *ebpf.MapSpec `ebpf:"rows"`
 }
 
 // FloorVariableSpecs contains global variables before they are loaded into the kernel.
@@ -165,17 +232,25 @@ func (o *FloorObjects) Close() error {
 // It can be passed to LoadFloorObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FloorMaps struct {
 	Drops         *ebpf.Map `ebpf:"drops"`
+	Endpoints     *ebpf.Map `ebpf:"endpoints"`
 	EventsAllowed *ebpf.Map `ebpf:"events_allowed"`
 	Flows         *ebpf.Map `ebpf:"flows"`
 	FlowsSpill    *ebpf.Map `ebpf:"flows_spill"`
+	LocalIps      *ebpf.Map `ebpf:"local_ips"`
+	Peers         *ebpf.Map `ebpf:"peers"`
+	Rows          *ebpf.Map `ebpf:"rows"`
 }
 
 func (m *FloorMaps) Close() error {
 	return _FloorClose(
 		m.Drops,
+		m.Endpoints,
 		m.EventsAllowed,
 		m.Flows,
 		m.FlowsSpill,
+		m.LocalIps,
+		m.Peers,
+		m.Rows,
 	)
 }
 
@@ -189,22 +264,28 @@ type FloorVariables struct {
 //
 // It can be passed to LoadFloorObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FloorPrograms struct {
-	FloorDenied   *ebpf.Program `ebpf:"floor_denied"`
-	FloorEvicting *ebpf.Program `ebpf:"floor_evicting"`
-	FloorFromPod  *ebpf.Program `ebpf:"floor_from_pod"`
-	FloorKnown    *ebpf.Program `ebpf:"floor_known"`
-	FloorNew      *ebpf.Program `ebpf:"floor_new"`
-	FloorRepeat   *ebpf.Program `ebpf:"floor_repeat"`
-	FloorToPod    *ebpf.Program `ebpf:"floor_to_pod"`
+	FloorDenied        *ebpf.Program `ebpf:"floor_denied"`
+	FloorDeniedRuled   *ebpf.Program `ebpf:"floor_denied_ruled"`
+	FloorEvicting      *ebpf.Program `ebpf:"floor_evicting"`
+	FloorEvictingRuled *ebpf.Program `ebpf:"floor_evicting_ruled"`
+	FloorFromPod       *ebpf.Program `ebpf:"floor_from_pod"`
+	FloorKnown         *ebpf.Program `ebpf:"floor_known"`
+	FloorNew           *ebpf.Program `ebpf:"floor_new"`
+	FloorNewRuled      *ebpf.Program `ebpf:"floor_new_ruled"`
+	FloorRepeat        *ebpf.Program `ebpf:"floor_repeat"`
+	FloorToPod         *ebpf.Program `ebpf:"floor_to_pod"`
 }
 
 func (p *FloorPrograms) Close() error {
 	return _FloorClose(
 		p.FloorDenied,
+		p.FloorDeniedRuled,
 		p.FloorEvicting,
+		p.FloorEvictingRuled,
 		p.FloorFromPod,
 		p.FloorKnown,
 		p.FloorNew,
+		p.FloorNewRuled,
 		p.FloorRepeat,
 		p.FloorToPod,
 	)

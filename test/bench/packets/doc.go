@@ -5,7 +5,7 @@
 // which all programs take their turn. Each case proves by weir's own counters
 // and events that its packets were what it says.
 //
-// Beside them runs a program that does nothing but the operations of the kernel
+// Beside them run programs that do nothing but the operations of the kernel
 // that the case cannot do without (test/bench/floor).
 //
 // Where tuples change, a program of this package (src/feed.bpf.c) writes the

@@ -16,9 +16,12 @@ import (
 // programNames by policy.Direction.
 var programNames = [2]string{policy.Ingress: "to_pod", policy.Egress: "from_pod"}
 
-// Floor is the name of the program, in results, that does nothing but the
-// kernel's operations which a case cannot do without.
-const Floor = "floor"
+// Names, in results, of the programs that do nothing but the kernel's operations
+// which a case cannot do without: without policy, and with its lookups.
+const (
+	Floor      = "floor"
+	RuledFloor = "floor with policy"
+)
 
 // Measure takes all cases of o, a stage after the other. When ctx ends it stops
 // behind the case under way, and removes what it made.
@@ -93,7 +96,7 @@ func measureStage(ctx context.Context, o Options, family string, rows int, into 
 		if err != nil {
 			return err
 		}
-		turns := []load{loads[0], loads[1], s.lowest(step.name, loads)}
+		turns := append(loads[:], s.lowest(step.name, loads)...)
 		if step.name == EstablishedOne {
 			turns = append(turns, s.forwarded(loads))
 		}

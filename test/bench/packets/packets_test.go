@@ -18,7 +18,7 @@ func TestPackets(t *testing.T) {
 	}
 	o := Quick()
 	o.Told = func(r record.Packet) {
-		t.Logf("%-8s %-24s %s %6d rows %8.1f ns over empty", r.Program, r.Case, r.Family, r.Rows, r.NsOverEmpty)
+		t.Logf("%-17s %-24s %s %6d rows %8.1f ns over empty", r.Program, r.Case, r.Family, r.Rows, r.NsOverEmpty)
 	}
 	for family, rows := range map[string][]int{"IPv4": {1, 10_000}, "IPv6": {10_000}} {
 		o.Families, o.Rows = []string{family}, rows
@@ -26,7 +26,7 @@ func TestPackets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := len(rows) * (7*3 + 1); len(results) != want {
+		if want := len(rows) * (7*3 + 3 + 1); len(results) != want {
 			t.Errorf("%d results, want %d", len(results), want)
 		}
 	}

@@ -34,12 +34,14 @@ func (r results) packetTargets() []target {
 		{"new", 600}, {"new, evicting", 950}, {"denied first", 350}, {"denied repeat", 150},
 	} {
 		var worst record.Packet
-		var all, floor []float64
+		var all, floor, ruled []float64
 		for _, p := range r.packets {
 			switch {
 			case p.Case != row.name || p.Program == forwardName:
 			case p.Program == floorName:
 				floor = append(floor, p.NsOverEmpty)
+			case p.Program == ruledName:
+				ruled = append(ruled, p.NsOverEmpty)
 			default:
 				all = append(all, p.NsOverEmpty)
 				if p.NsOverEmpty > worst.NsOverEmpty {
@@ -55,6 +57,9 @@ func (r results) packetTargets() []target {
 		if len(floor) > 0 {
 			t.floor = fmt.Sprintf("%.0f to %.0f ns", slices.Min(floor), slices.Max(floor))
 		}
+		if len(ruled) > 0 {
+			t.floor += fmt.Sprintf("; with policy %.0f to %.0f ns", slices.Min(ruled), slices.Max(ruled))
+		}
 		list = append(list, t)
 	}
 	if slope, program, family := r.slope("new"); slope > 0 {
@@ -68,11 +73,12 @@ func (r results) packetTargets() []target {
 	return list
 }
 
-// What no target is about: of test/bench/packets the program without a policy,
+// What no target is about: of test/bench/packets the programs of its floor,
 // and the hook behind translation; of test/bench/traffic what stands beside
 // weir as its floor.
 const (
 	floorName      = "floor"
+	ruledName      = "floor with policy"
 	forwardName    = "forward"
 	emptyHooksName = "empty TCX and hook"
 	tableName      = "flow table alone"
@@ -82,7 +88,7 @@ const (
 // slope is the greatest growth from the fewest to the most rows, and whose.
 func (r results) slope(name string) (slope float64, program, family string) {
 	for _, p := range distinct(r.packets, func(p record.Packet) string { return p.Program }) {
-		if p == floorName {
+		if p == floorName || p == ruledName {
 			continue
 		}
 		for _, f := range distinct(r.packets, func(p record.Packet) string { return p.Family }) {

@@ -95,7 +95,7 @@ func measurePackets(ctx context.Context, s settings) error {
 		o = packets.Quick()
 	}
 	o.Told = func(r record.Packet) {
-		fmt.Printf("%-8s %-24s %s %6d rows %8.1f ns over empty\n", r.Program, r.Case, r.Family, r.Rows, r.NsOverEmpty)
+		fmt.Printf("%-17s %-24s %s %6d rows %8.1f ns over empty\n", r.Program, r.Case, r.Family, r.Rows, r.NsOverEmpty)
 	}
 	begun := record.Begin(s.commit)
 	results, err := packets.Measure(ctx, o)

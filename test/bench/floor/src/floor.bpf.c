@@ -2,7 +2,8 @@
 /* What the kernel takes for the operations that a case cannot do without, on
  * tables like weir's, with its keys, values and events: the lookup of the flow,
  * its counters or its entry, the event. No policy, no checks. A program that
- * tracks flows in such tables cannot be faster than these.
+ * tracks flows in such tables cannot be faster than these; one that rules on
+ * what begins by tables like weir's, than those named "ruled".
  *
  * Those of single cases return PASS, or FAILED if an operation did not do what
  * the case is about. Those for real traffic take what comes. */
@@ -57,6 +58,35 @@ struct {
 	__type(value, struct traffic);
 	__uint(max_entries, 1);
 } drops SEC(".maps");
+
+/* Of weir's, with a policy of one row for each class. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u32);
+	__type(value, struct endpoint);
+	__uint(max_entries, 1);
+} endpoints SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct address);
+	__type(value, struct owner);
+	__uint(max_entries, 1);
+} local_ips SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct address);
+	__type(value, struct peer);
+	__uint(max_entries, 1);
+} peers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct row_key);
+	__type(value, struct row);
+	__uint(max_entries, 1);
+} rows SEC(".maps");
 
 /* out: from the pod. */
 static __always_inline bool read_key(struct __sk_buff *skb, struct flow_key *key, bool out)
@@ -190,6 +220,62 @@ int floor_repeat(struct __sk_buff *skb)
 	if (!read_key(skb, &key, true) || bpf_map_lookup_elem(&flows, &key))
 		return FAILED;
 	return count_denied(skb) ? PASS : FAILED;
+}
+
+/* What a policy asks about a packet from a pod: which sets the pod has, whose
+ * the source is, which class the peer is of, and what the set says of it. That
+ * the row is there is enough: none of its ports is compared. */
+static __always_inline bool find_row(const struct flow_key *key)
+{
+	const struct endpoint *ep = bpf_map_lookup_elem(&endpoints, &key->ifindex);
+	const struct owner *owner = bpf_map_lookup_elem(&local_ips, key->local);
+	const struct peer *peer = bpf_map_lookup_elem(&peers, key->remote);
+	struct row_key row = {.protocol = key->protocol};
+
+	if (!ep || !owner || owner->ifindex != key->ifindex || !peer)
+		return false;
+	row.set = ep->set_egress;
+	row.class = peer->class;
+	return bpf_map_lookup_elem(&rows, &row);
+}
+
+/* In neither table of flows, and with a row. */
+static __always_inline bool begins(struct __sk_buff *skb, struct flow_key *key)
+{
+	return read_key(skb, key, true) && !bpf_map_lookup_elem(&flows, key) &&
+	       !bpf_map_lookup_elem(&flows_spill, key) && find_row(key);
+}
+
+SEC("tc")
+int floor_new_ruled(struct __sk_buff *skb)
+{
+	struct flow fresh = {.verdict = VERDICT_ALLOWED};
+	struct flow_key key;
+
+	if (!begins(skb, &key) || bpf_map_update_elem(&flows, &key, &fresh, BPF_NOEXIST))
+		return FAILED;
+	return tell_floor(&key) ? PASS : FAILED;
+}
+
+SEC("tc")
+int floor_evicting_ruled(struct __sk_buff *skb)
+{
+	struct flow fresh = {.verdict = VERDICT_ALLOWED};
+	struct flow_key key;
+
+	if (!begins(skb, &key) || bpf_map_update_elem(&flows_spill, &key, &fresh, BPF_ANY))
+		return FAILED;
+	return tell_floor(&key) ? PASS : FAILED;
+}
+
+SEC("tc")
+int floor_denied_ruled(struct __sk_buff *skb)
+{
+	struct flow_key key;
+
+	if (!begins(skb, &key) || !count_denied(skb))
+		return FAILED;
+	return tell_floor(&key) ? PASS : FAILED;
 }
 
 /* Every packet has its entry: found, or made and told of. */
