@@ -25,6 +25,8 @@ func TestReport(t *testing.T) {
 		{"program": "from_pod", "case": "new", "family": "IPv4", "rows": 1, "ns_over_empty": 500, "rounds": 5},
 		{"program": "floor", "case": "new", "family": "IPv4", "rows": 1, "ns_over_empty": 300, "rounds": 5},
 		{"program": "floor", "case": "new", "family": "IPv4", "rows": 60000, "ns_over_empty": 900, "rounds": 5},
+		{"program": "floor with policy", "case": "new", "family": "IPv4", "rows": 1, "ns_over_empty": 2000, "rounds": 5},
+		{"program": "floor with policy", "case": "new", "family": "IPv4", "rows": 60000, "ns_over_empty": 2200, "rounds": 5},
 		{"program": "from_pod", "case": "new", "family": "IPv4", "rows": 60000, "ns_over_empty": 700.5, "rounds": 5}]`)
 	write(t, out, record.TrafficFile, `[
 		{"workload": "request/response", "wiring": "routed", "variant": "weir", "baseline": "nothing", "policies": 1, "unit": "us", "ratio": 1.08, "low": 1.07, "high": 1.09},
@@ -46,8 +48,8 @@ func TestReport(t *testing.T) {
 	}
 	for _, want := range []string{
 		"an abacus", "abc123", "- a note", "(packets.svg)",
-		"| new | <= 600 ns | 700 ns (from_pod, IPv4, 60000 rows); median of all 700 | 300 to 900 ns | **no** |",
-		"| new, from the fewest to the most rows | <= +15 % | +40 % (from_pod, IPv4) | +200 % | **no** |",
+		"| new | <= 600 ns | 700 ns (from_pod, IPv4, 60000 rows); median of all 700 | 300 to 900 ns; with policy 2000 to 2200 ns | **no** |",
+		"| new, from the fewest to the most rows | <= +15 % | +40 % (from_pod, IPv4) | +200 %; with policy +10 % | **no** |",
 		"| request/response, to baseline | <= 1.03 | 1.080 (1.070 to 1.090; routed, 1 policies); median of all 1.080 | flow table alone 1.050 to 1.060, median 1.060; empty TCX and hook 1.040 to 1.040, median 1.040 | **no** |",
 		"| new | from_pod | IPv4 | 500.0 | 700.5 |",
 		"| policy change to new verdict, p99 | <= 10 ms | opening 9.5 ms, p50 5.0; shutting 30.0 ms, p50 6.0 (250 pods, 1000 policies) | opening 8.2 ms in 290 of 300 rounds in which the machine kept its CPUs; shutting 8.0 ms in 280 of 300 rounds in which the machine kept its CPUs; bare work of 5 ms 20.0 ms | **no** |",

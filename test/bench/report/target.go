@@ -68,6 +68,9 @@ func (r results) packetTargets() []target {
 		if floor := r.slopeOf("new", floorName, family); floor > 0 {
 			t.floor = fmt.Sprintf("%+.0f %%", 100*(floor-1))
 		}
+		if ruled := r.slopeOf("new", ruledName, family); ruled > 0 {
+			t.floor += fmt.Sprintf("; with policy %+.0f %%", 100*(ruled-1))
+		}
 		list = append(list, t)
 	}
 	return list
