@@ -85,6 +85,12 @@ func run(ctx context.Context, args []string) error {
 		if *folder, err = filepath.Abs(*folder); err != nil {
 			return err
 		}
+		if set.Arg(0) != "traffic" && set.Arg(0) != "change" {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(*folder, "weir-agent")); err != nil {
+			return fmt.Errorf("no build of weir: %w; make build makes one in .bin, -bin and -beside name other folders", err)
+		}
 	}
 	return part(ctx, s)
 }
